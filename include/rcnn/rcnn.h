@@ -1,0 +1,356 @@
+/* rcnn: Faster R-CNN and Mask R-CNN inference as a C library.
+ *
+ *     rcnn_error err = {0};
+ *     rcnn_model *model = NULL;   rcnn_session *session = NULL;
+ *     rcnn_image *image = NULL;   rcnn_results *results = NULL;
+ *     rcnn_image_view view;
+ *
+ *     if (rcnn_model_load("mask_rcnn_r50_fpn.pth", NULL, &model, &err) ||
+ *         rcnn_session_create(model, NULL, &session, &err) ||
+ *         rcnn_image_load("street.jpg", NULL, &image, &err)) die(err.message);
+ *     rcnn_image_get_view(image, &view);
+ *     if (rcnn_session_run(session, &view, 1, &results, &err)) die(err.message);
+ *     for (int32_t i = 0; i < rcnn_results_count(results, 0); i++) {
+ *         rcnn_detection d;
+ *         rcnn_results_get(results, 0, i, &d);
+ *         printf("%s %.2f\n", rcnn_model_class_name(model, d.label), d.score);
+ *     }
+ *     rcnn_results_destroy(results); rcnn_image_destroy(image);
+ *     rcnn_session_destroy(session); rcnn_model_destroy(model);
+ *
+ * Conventions
+ *  - Every function that can fail returns rcnn_status (0 = RCNN_OK) and, when `err` is not NULL, fills it with the
+ *    same status and one line of text: what, where, wanted, got.
+ *  - Handles come back through `**out`, which is set to NULL on failure. Destroy functions accept NULL.
+ *  - Strings returned as `const char *` belong to the object they came from and live as long as it does.
+ *  - Boxes are x1,y1,x2,y2 in continuous pixels of the image handed in: pixel i covers [i,i+1), width = x2-x1.
+ *  - Threads: a model is immutable and may be used from any number of threads at once. A session, a results object
+ *    and an image belong to one thread at a time. Results stay valid after their session and model are gone.
+ *  - The library never prints, exits, aborts or installs signal handlers.
+ */
+#ifndef RCNN_RCNN_H
+#define RCNN_RCNN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "rcnn/version.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(RCNN_STATIC)
+#define RCNN_API
+#elif defined(__GNUC__)
+#define RCNN_API __attribute__((visibility("default")))
+#else
+#define RCNN_API
+#endif
+#if defined(__GNUC__)
+#define RCNN_NODISCARD __attribute__((warn_unused_result))
+#else
+#define RCNN_NODISCARD
+#endif
+
+/* ------------------------------------------------------------------ status */
+
+typedef enum rcnn_status { /* numbers are never reused */
+    RCNN_OK = 0,
+    RCNN_ERR_ARGUMENT = 1,    /* a parameter is out of its documented range                        */
+    RCNN_ERR_MEMORY = 2,      /* an allocation failed                                              */
+    RCNN_ERR_IO = 3,          /* the system refused to open, read, map or write                    */
+    RCNN_ERR_FORMAT = 4,      /* a file is not what it claims: truncated, inconsistent, hostile    */
+    RCNN_ERR_UNSUPPORTED = 5, /* well formed, but a kind of thing this build does not do           */
+    RCNN_ERR_LIMIT = 6,       /* over a named size limit                                           */
+    RCNN_ERR_DEVICE = 7,      /* the compute device or its library failed or is absent             */
+    RCNN_ERR_NOT_FOUND = 8,   /* no such file, tensor, class, stage, backend                       */
+    RCNN_ERR_NUMERIC = 9,     /* NaN or infinity in weights or network outputs                     */
+    RCNN_ERR_CANCELLED = 10,  /* stopped by the caller                                             */
+    RCNN_ERR_INTERNAL = 11    /* a bug in this library                                             */
+} rcnn_status;
+
+typedef struct rcnn_error { /* owned by the caller; any function accepts NULL instead */
+    rcnn_status status;
+    char message[512];
+} rcnn_error;
+
+/* Short constant name of a status ("format error"); never NULL. Any thread. */
+RCNN_API const char *rcnn_status_name(rcnn_status status);
+
+/* --------------------------------------------------------- version and log */
+
+/* "major.minor.patch". Any thread. */
+RCNN_API const char *rcnn_version(void);
+
+/* Several lines "key: value": commit, compiler, flags, backends, library versions. Any thread. */
+RCNN_API const char *rcnn_build_info(void);
+
+typedef enum rcnn_log_level {
+    RCNN_LOG_ERROR = 0, RCNN_LOG_WARN = 1, RCNN_LOG_INFO = 2, RCNN_LOG_DEBUG = 3, RCNN_LOG_TRACE = 4
+} rcnn_log_level;
+
+/* Called with one line without newline. May be called from any thread that is inside a library function. */
+typedef void (*rcnn_log_fn)(void *context, rcnn_log_level level, const char *line);
+
+/* Installs the process-wide log callback; fn NULL = quiet (the default). Lines above `level` are not formatted.
+ * Set it before other threads use the library. */
+RCNN_API void rcnn_log_set(rcnn_log_fn fn, void *context, rcnn_log_level level);
+
+/* ------------------------------------------------------------------ images */
+
+typedef enum rcnn_pixel_format {
+    RCNN_PIXEL_RGB8 = 0, RCNN_PIXEL_BGR8 = 1, RCNN_PIXEL_GRAY8 = 2, RCNN_PIXEL_RGBA8 = 3, RCNN_PIXEL_BGRA8 = 4
+} rcnn_pixel_format; /* alpha is dropped, never composited; grey is replicated */
+
+typedef struct rcnn_image_view { /* borrowed pixels; rows top to bottom */
+    const uint8_t *data;
+    int32_t width, height;       /* pixels, 1 .. RCNN_IMAGE_SIDE_MAX                       */
+    size_t stride_bytes;         /* distance between rows, >= width * bytes per pixel      */
+    rcnn_pixel_format format;
+} rcnn_image_view;
+
+#define RCNN_IMAGE_SIDE_MAX 65500           /* longest side accepted, pixels              */
+#define RCNN_IMAGE_PIXELS_MAX 268435456     /* width * height accepted (2^28)             */
+#define RCNN_IMAGE_FILE_BYTES_MAX 1073741824 /* encoded file size accepted (1 GiB)        */
+
+typedef struct rcnn_image rcnn_image; /* decoded RGB8 pixels, owned */
+
+typedef struct rcnn_image_options {
+    size_t struct_size;
+    int32_t ignore_exif;  /* 0 (default): apply the EXIF orientation as OpenCV does; 1: keep the stored order */
+    int64_t max_pixels;   /* refuse larger images; 0 = RCNN_IMAGE_PIXELS_MAX                                  */
+} rcnn_image_options;
+RCNN_API void rcnn_image_options_init_sized(rcnn_image_options *options, size_t struct_size);
+#define rcnn_image_options_init(o) rcnn_image_options_init_sized((o), sizeof *(o))
+
+/* Decodes a JPEG (grey, YCbCr, RGB, CMYK/YCCK, progressive), PNG (1-16 bit, grey, palette, alpha), WebP or PPM/PGM
+ * (P2, P3, P5, P6) file to RGB8. The pixels equal OpenCV's imread(IMREAD_COLOR) with channels swapped: 16-bit samples
+ * keep their high byte, alpha is dropped, EXIF orientation is applied unless told otherwise.
+ * options NULL = defaults. *out is owned by the caller. Statuses: IO, NOT_FOUND, FORMAT, LIMIT, UNSUPPORTED, MEMORY. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_image_load(const char *path, const rcnn_image_options *options,
+                                                    rcnn_image **out, rcnn_error *err);
+/* The same from `size` bytes in memory, read only during the call. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_image_decode(const void *data, size_t size, const rcnn_image_options *options,
+                                                      rcnn_image **out, rcnn_error *err);
+/* Fills *view with the image's pixels (RGB8); valid until rcnn_image_destroy. */
+RCNN_API void rcnn_image_get_view(const rcnn_image *image, rcnn_image_view *view);
+/* "jpeg", "png", "webp", "pnm". */
+RCNN_API const char *rcnn_image_format_name(const rcnn_image *image);
+RCNN_API void rcnn_image_destroy(rcnn_image *image);
+
+/* ----------------------------------------------------------- weights files */
+
+/* A checkpoint opened as a table of tensors. Reads torch zip, torch legacy, detectron2 .pkl and safetensors files and
+ * executes nothing: pickle callables become inert nodes that can be listed. One thread at a time. */
+typedef struct rcnn_weights rcnn_weights;
+
+typedef enum rcnn_dtype {
+    RCNN_F32 = 0, RCNN_F16 = 1, RCNN_BF16 = 2, RCNN_F64 = 3, RCNN_I8 = 4, RCNN_U8 = 5, RCNN_I16 = 6, RCNN_I32 = 7,
+    RCNN_I64 = 8, RCNN_BOOL = 9
+} rcnn_dtype;
+
+#define RCNN_TENSOR_RANK_MAX 8
+
+typedef struct rcnn_tensor_info { /* borrowed from the rcnn_weights */
+    const char *name;             /* as in the file, a leading "module." removed       */
+    rcnn_dtype dtype;
+    int32_t rank;                 /* 0 .. RCNN_TENSOR_RANK_MAX                         */
+    int64_t shape[RCNN_TENSOR_RANK_MAX];
+    int64_t stride[RCNN_TENSOR_RANK_MAX]; /* in elements; may be any non-negative layout */
+    const void *data;             /* first element, little-endian, maybe unaligned; numel==0 -> may be NULL */
+} rcnn_tensor_info;
+
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_weights_open(const char *path, rcnn_weights **out, rcnn_error *err);
+/* The same from memory; the bytes must stay valid until rcnn_weights_close. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_weights_open_memory(const void *data, size_t size, rcnn_weights **out,
+                                                             rcnn_error *err);
+RCNN_API void rcnn_weights_close(rcnn_weights *weights);
+/* "torch-zip", "torch-legacy", "detectron2-pkl", "safetensors". */
+RCNN_API const char *rcnn_weights_format_name(const rcnn_weights *weights);
+RCNN_API int32_t rcnn_weights_count(const rcnn_weights *weights);
+/* index 0 .. count-1 in file order; ARGUMENT when out of range. */
+RCNN_API rcnn_status rcnn_weights_get(const rcnn_weights *weights, int32_t index, rcnn_tensor_info *out);
+/* By name; NOT_FOUND (without text) when absent. */
+RCNN_API rcnn_status rcnn_weights_find(const rcnn_weights *weights, const char *name, rcnn_tensor_info *out);
+/* Text values found beside the tensors: safetensors __metadata__ and, from pickles, every string, number and list of
+ * strings of the top-level dictionaries that hold no tensors, with dotted keys ("meta.CLASSES" is the names joined by
+ * newlines, "meta.config" the text). NULL when absent. */
+RCNN_API const char *rcnn_weights_meta(const rcnn_weights *weights, const char *key);
+RCNN_API int32_t rcnn_weights_meta_count(const rcnn_weights *weights);
+RCNN_API rcnn_status rcnn_weights_meta_get(const rcnn_weights *weights, int32_t index, const char **key,
+                                           const char **value);
+/* Pickle globals the file names, "module.name", in order of first use; known = 1 when the reader gives it a meaning,
+ * 0 when it stayed an inert node. */
+RCNN_API int32_t rcnn_weights_global_count(const rcnn_weights *weights);
+RCNN_API rcnn_status rcnn_weights_global_get(const rcnn_weights *weights, int32_t index, const char **name,
+                                             int32_t *known);
+
+/* ------------------------------------------------------------------- model */
+
+typedef struct rcnn_model rcnn_model;
+
+typedef struct rcnn_model_options {
+    size_t struct_size;
+    /* Overrides of inferred or default config values, "key=value", e.g. "family=detectron2", "style=caffe",
+     * "bn_eps=0", "long_side=1600". The keys are those of `rcnn info`; an unknown key or bad value is
+     * RCNN_ERR_ARGUMENT naming it. Borrowed during the call. */
+    const char *const *overrides;
+    int32_t override_count;
+    /* Replaces the class names: class_count strings, or NULL. Borrowed during the call. */
+    const char *const *class_names;
+    int32_t class_name_count;
+} rcnn_model_options;
+RCNN_API void rcnn_model_options_init_sized(rcnn_model_options *options, size_t struct_size);
+#define rcnn_model_options_init(o) rcnn_model_options_init_sized((o), sizeof *(o))
+
+/* Reads a checkpoint of mmdetection 2.x/3.x, torchvision or detectron2, or the native safetensors file; infers the
+ * network from names, shapes and meta, folds batch norm in double, keeps fp32 weights. options NULL = infer all.
+ * Statuses: NOT_FOUND, IO, FORMAT, UNSUPPORTED, LIMIT, NUMERIC (NaN/Inf weights), ARGUMENT, MEMORY. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_model_load(const char *path, const rcnn_model_options *options,
+                                                    rcnn_model **out, rcnn_error *err);
+/* The same from an opened weights file, which may be closed afterwards. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_model_load_weights(const rcnn_weights *weights,
+                                                            const rcnn_model_options *options, rcnn_model **out,
+                                                            rcnn_error *err);
+/* Destroys the caller's reference; sessions made from the model keep it alive until they are destroyed. */
+RCNN_API void rcnn_model_destroy(rcnn_model *model);
+
+typedef enum rcnn_weights_format { RCNN_WEIGHTS_FP32 = 0, RCNN_WEIGHTS_FP16 = 1, RCNN_WEIGHTS_INT8 = 2 } rcnn_weights_format;
+/* Writes the native file (safetensors, config JSON in __metadata__). int8 = symmetric, one scale per output channel,
+ * scale tensors "<name>.scale" beside; biases stay fp32. Written to a temporary name and renamed. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_model_save(const rcnn_model *model, const char *path,
+                                                    rcnn_weights_format format, rcnn_error *err);
+
+/* Number of foreground classes; labels run 0 .. count-1. */
+RCNN_API int32_t rcnn_model_class_count(const rcnn_model *model);
+/* Name of a label; NULL when label is out of range. */
+RCNN_API const char *rcnn_model_class_name(const rcnn_model *model, int32_t label);
+/* Dataset id of a label (COCO ids for 80-class models and torchvision's 90-class models, else label+1). */
+RCNN_API int32_t rcnn_model_category_id(const rcnn_model *model, int32_t label);
+RCNN_API int32_t rcnn_model_has_masks(const rcnn_model *model);
+/* The whole model config as one JSON object, keys as in docs/weights-format.md; lives as long as the model. */
+RCNN_API const char *rcnn_model_config_json(const rcnn_model *model);
+/* Number of stored parameters (after batch-norm folding). */
+RCNN_API int64_t rcnn_model_parameter_count(const rcnn_model *model);
+/* The config as key/value text, in table order. source: "inferred", "default", "file" or "override". */
+RCNN_API int32_t rcnn_model_config_count(void);
+RCNN_API rcnn_status rcnn_model_config_get(const rcnn_model *model, int32_t index, const char **key,
+                                           const char **value, const char **source);
+
+/* ----------------------------------------------------------------- session */
+
+typedef struct rcnn_session rcnn_session;
+typedef struct rcnn_results rcnn_results;
+
+typedef enum rcnn_mask_format {
+    RCNN_MASK_NONE = 0,    /* no mask head is run                                                          */
+    RCNN_MASK_RAW = 1,     /* soft mask of the predicted class, f32 [28][28] (mask side of the model)       */
+    RCNN_MASK_CROP = 2,    /* binary mask cropped to its box, one byte (0/1) a pixel                        */
+    RCNN_MASK_RLE = 3,     /* COCO run-length counts, column-major, of the full image, as uint32            */
+    RCNN_MASK_POLYGON = 4, /* closed outlines, x,y pairs f32 of the full image                              */
+    RCNN_MASK_FULL = 5     /* binary mask of the full image, one byte (0/1) a pixel                         */
+} rcnn_mask_format;
+
+typedef struct rcnn_session_options {
+    size_t struct_size;
+    const char *backend;       /* "auto" (default), "cpu", "ref"; copied                                         */
+    int32_t num_threads;       /* 0 (default) = the cores this process may use                                   */
+    int32_t max_batch;         /* images per internal pass, 1 .. 64, default 1                                   */
+    float score_threshold;     /* [0,1]; below 0 (default -1) = the model config's value (0.05)                  */
+    int32_t max_detections;    /* per image; 0 (default) = the model config's value (100)                        */
+    int32_t long_side, short_side; /* resize bounds in pixels; 0 (default) = the model config's (1333, 800)      */
+    rcnn_mask_format mask_format;  /* what a run computes; default RCNN_MASK_RAW, NONE for models without masks  */
+    float mask_threshold;      /* (0,1), default 0.5                                                             */
+    const int32_t *labels;     /* only these labels are reported; NULL (default) = all; copied                   */
+    int32_t label_count;
+} rcnn_session_options;
+RCNN_API void rcnn_session_options_init_sized(rcnn_session_options *options, size_t struct_size);
+#define rcnn_session_options_init(o) rcnn_session_options_init_sized((o), sizeof *(o))
+
+/* Opens a backend for the model. Keeps the model alive. Weights are prepared at the first run of each shape.
+ * Statuses: ARGUMENT, NOT_FOUND (backend), DEVICE, UNSUPPORTED, MEMORY. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_session_create(const rcnn_model *model, const rcnn_session_options *options,
+                                                        rcnn_session **out, rcnn_error *err);
+/* Detects in `count` images of any sizes. *out holds one entry per image in order and is owned by the caller.
+ * The first run of a padded shape plans and allocates; later runs of it allocate only the results object.
+ * Passing a non-NULL *out from an earlier run of the same session reuses its memory: then nothing is allocated.
+ * Statuses: ARGUMENT, MEMORY, DEVICE, LIMIT, NUMERIC. On failure *out is destroyed and set to NULL. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_session_run(rcnn_session *session, const rcnn_image_view *images,
+                                                     int32_t count, rcnn_results **out, rcnn_error *err);
+RCNN_API void rcnn_session_destroy(rcnn_session *session);
+RCNN_API const char *rcnn_session_backend_name(const rcnn_session *session);
+/* JSON description of the plan for an input image of width x height: per op {stage, name, kind, shapes, macs, bytes},
+ * per value {name, bytes, offset, first op, last op}, arena and scratch bytes. Plans without running.
+ * *json is allocated; free it with rcnn_free. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_session_plan_json(rcnn_session *session, int32_t width, int32_t height,
+                                                           char **json, rcnn_error *err);
+RCNN_API void rcnn_free(void *pointer);
+
+/* Bytes of one intermediate value of the last run, for tests and debugging: stage outputs by name as listed by the
+ * plan ("c2".."c5", "p2".."p6", "proposals", ...). Copies at most `capacity` bytes, *size gets the full size. NOT_FOUND when there is no
+ * such value or it was overwritten: make the session with RCNN_KEEP_VALUES=1 in the environment to keep all. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_session_read_value(rcnn_session *session, const char *name, void *dst,
+                                                            size_t capacity, size_t *size, rcnn_error *err);
+
+/* ----------------------------------------------------------------- results */
+
+typedef struct rcnn_detection {
+    float x1, y1, x2, y2; /* pixels of the input image                                   */
+    float score;          /* (0,1]                                                       */
+    int32_t label;        /* 0-based foreground label, see rcnn_model_category_id        */
+} rcnn_detection;
+
+typedef struct rcnn_mask { /* borrowed from the results */
+    rcnn_mask_format format;
+    int32_t x, y;          /* CROP: top-left corner in the image; others 0                                        */
+    int32_t width, height; /* RAW: mask side; CROP: crop size (0 when empty); RLE, POLYGON, FULL: the image size   */
+    const float *raw;          /* RAW: [height][width]                                                            */
+    const uint8_t *bitmap;     /* CROP, FULL: [height][width] of 0 or 1                                           */
+    const uint32_t *counts;    /* RLE: `count` run lengths, zeros first                                           */
+    const float *points;       /* POLYGON: x,y pairs, rings one after another                                     */
+    const int32_t *ring_ends;  /* POLYGON: for each of `count` rings, the number of points up to its end          */
+    int32_t count;             /* RLE: number of counts; POLYGON: number of rings                                 */
+} rcnn_mask;
+
+RCNN_API int32_t rcnn_results_image_count(const rcnn_results *results);
+/* Detections of an image, sorted by descending score; 0 when image is out of range. */
+RCNN_API int32_t rcnn_results_count(const rcnn_results *results, int32_t image);
+/* ARGUMENT when image or index is out of range. */
+RCNN_API rcnn_status rcnn_results_get(const rcnn_results *results, int32_t image, int32_t index, rcnn_detection *out);
+/* The mask of a detection in any format; the session's own format costs nothing, another one is made from the raw
+ * mask at the first call and kept in the results. UNSUPPORTED when the run made no masks. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_results_get_mask(rcnn_results *results, int32_t image, int32_t index,
+                                                          rcnn_mask_format format, rcnn_mask *out, rcnn_error *err);
+RCNN_API void rcnn_results_destroy(rcnn_results *results);
+
+/* COCO's compressed RLE text of `count` run lengths. Writes at most `capacity` bytes including the final NUL and
+ * returns the length without NUL that the whole text has (call with capacity 0 to size). Any thread. */
+RCNN_API size_t rcnn_rle_to_string(const uint32_t *counts, int32_t count, char *dst, size_t capacity);
+/* Number of set pixels. */
+RCNN_API uint64_t rcnn_rle_area(const uint32_t *counts, int32_t count);
+/* Expands to a row-major bitmap [height][width] of 0/1; ARGUMENT when the counts do not add up to width*height. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_rle_decode(const uint32_t *counts, int32_t count, int32_t width,
+                                                    int32_t height, uint8_t *dst, rcnn_error *err);
+
+/* ----------------------------------------------------------------- profile */
+
+/* The stages in the order they run. */
+RCNN_API int32_t rcnn_stage_count(void);
+RCNN_API const char *rcnn_stage_name(int32_t stage);
+/* Milliseconds the run that made these results spent in a stage (all its images together); stage -1 = the whole run
+ * from entry to return. 0 when out of range. */
+RCNN_API double rcnn_results_stage_ms(const rcnn_results *results, int32_t stage);
+
+/* ---------------------------------------------------------------- backends */
+
+RCNN_API int32_t rcnn_backend_count(void);
+RCNN_API const char *rcnn_backend_name(int32_t index);
+/* One line or several about the device and library behind a backend, or why it is not usable. Writes at most capacity
+ * bytes including NUL. Returns RCNN_OK when usable, DEVICE when not. */
+RCNN_API rcnn_status rcnn_backend_probe(int32_t index, char *text, size_t capacity);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

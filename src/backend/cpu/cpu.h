@@ -1,0 +1,39 @@
+/* Inside the cpu backend: what its op files share. One op = one file; cpu.c holds the vtable and the op table made from
+ * ops.def; only onednn.c includes the oneDNN headers. */
+#ifndef RCNN_BACKEND_CPU_CPU_H
+#define RCNN_BACKEND_CPU_CPU_H
+
+#include "backend/backend.h"
+
+/* Head of every kernel of this backend; each op's own struct starts with it. */
+struct rcnn_kernel {
+    rcnn_status (*enqueue)(rcnn_kernel *kernel, const rcnn_args *args, rcnn_error *err);
+    void (*release)(rcnn_kernel *kernel); /* frees the kernel itself too */
+};
+
+/* Threads that a parallel region of this backend may use. */
+int32_t rcnn_cpu_threads(const rcnn_backend *backend);
+
+/* rcnn_cpu_prepare_<op>: makes the kernel of one op. */
+#define OP(KIND, name, help)                                                                                   \
+    rcnn_status rcnn_cpu_prepare_##name(rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op,     \
+                                        rcnn_kernel **out, size_t *scratch_bytes, rcnn_error *err);
+#include "graph/ops.def"
+#undef OP
+
+/* Instruction sets the op bodies are built for, best last. The level in use is the best the processor has, lowered by the
+ * environment variable RCNN_CPU_MASK (c, avx2, avx512), read when the backend is opened. */
+typedef enum rcnn_cpu_isa { RCNN_CPU_C = 0, RCNN_CPU_AVX2 = 1, RCNN_CPU_AVX512 = 2 } rcnn_cpu_isa;
+rcnn_cpu_isa rcnn_cpu_isa_of(const rcnn_backend *backend);
+
+/* Live rows of a packed value: sum of counts [images]. */
+static inline int32_t rcnn_cpu_live_rows(const int32_t *counts, int32_t images)
+{
+    int32_t rows = 0;
+    for (int32_t n = 0; n < images; n++) {
+        rows += counts[n];
+    }
+    return rows;
+}
+
+#endif

@@ -1,0 +1,68 @@
+/* rcnn_config: the struct made from config.def, its text forms, and the presets of each family (spec section 1). */
+#ifndef RCNN_MODEL_CONFIG_H
+#define RCNN_MODEL_CONFIG_H
+
+#include "base/json.h"
+#include "base/rules.h"
+#include "base/text.h"
+
+typedef struct rcnn_config {
+#define RULE(type, name, value, help) rcnn_##type name;
+#define INT(name, value, help) int32_t name;
+#define BOOL(name, value, help) int32_t name;
+#define REAL(name, value, help) double name;
+#define INTS(count, name, ...) int32_t name[count];
+#define REALS(count, name, ...) double name[count];
+#include "model/config.def"
+#undef RULE
+#undef INT
+#undef BOOL
+#undef REAL
+#undef INTS
+#undef REALS
+} rcnn_config;
+
+typedef enum rcnn_config_key {
+#define RULE(type, name, value, help) RCNN_CONFIG_##name,
+#define INT(name, value, help) RCNN_CONFIG_##name,
+#define BOOL(name, value, help) RCNN_CONFIG_##name,
+#define REAL(name, value, help) RCNN_CONFIG_##name,
+#define INTS(count, name, ...) RCNN_CONFIG_##name,
+#define REALS(count, name, ...) RCNN_CONFIG_##name,
+#include "model/config.def"
+#undef RULE
+#undef INT
+#undef BOOL
+#undef REAL
+#undef INTS
+#undef REALS
+    RCNN_CONFIG_KEY_COUNT
+} rcnn_config_key;
+
+typedef enum rcnn_config_source {
+    RCNN_SOURCE_DEFAULT, RCNN_SOURCE_INFERRED, RCNN_SOURCE_FILE, RCNN_SOURCE_OVERRIDE
+} rcnn_config_source;
+
+/* Where each value came from; indexed by rcnn_config_key. */
+typedef struct rcnn_config_sources { uint8_t of[RCNN_CONFIG_KEY_COUNT]; } rcnn_config_sources;
+
+/* Defaults of config.def. */
+void rcnn_config_init(rcnn_config *config);
+/* Sets the rules and constants of a family and style (spec section 1) without touching the network's shape
+ * (blocks, counts, class_count, ...). */
+void rcnn_config_apply_family(rcnn_config *config, rcnn_family family, rcnn_style style);
+/* Sets one key from text ("0.05", "caffe", "3,4,6,3", "true"). ARGUMENT names the key, the value and what was wanted. */
+rcnn_status rcnn_config_set(rcnn_config *config, const char *key, const char *value, rcnn_config_key *which,
+                            rcnn_error *err);
+/* Checks every value's range and the values against each other; FORMAT with the key when wrong. */
+rcnn_status rcnn_config_validate(const rcnn_config *config, rcnn_error *err);
+const char *rcnn_config_name(rcnn_config_key key);
+const char *rcnn_config_help(rcnn_config_key key);
+/* Appends the value as text, in the form rcnn_config_set reads. */
+void rcnn_config_value_text(const rcnn_config *config, rcnn_config_key key, rcnn_text *out);
+/* Appends / reads the config as one JSON object; unknown keys are FORMAT, missing ones keep their value. */
+void rcnn_config_to_json(const rcnn_config *config, rcnn_text *out);
+rcnn_status rcnn_config_from_json(rcnn_config *config, rcnn_config_sources *sources, const char *json, size_t length,
+                                  rcnn_error *err);
+
+#endif
