@@ -264,6 +264,7 @@ typedef struct rcnn_session_options {
     float mask_threshold;      /* (0,1), default 0.5                                                             */
     const int32_t *labels;     /* only these labels are reported; NULL (default) = all; copied                   */
     int32_t label_count;
+    int32_t keep_values;       /* 1: every intermediate value keeps memory of its own, for rcnn_session_read_value  */
 } rcnn_session_options;
 RCNN_API void rcnn_session_options_init_sized(rcnn_session_options *options, size_t struct_size);
 #define rcnn_session_options_init(o) rcnn_session_options_init_sized((o), sizeof *(o))
@@ -288,8 +289,8 @@ RCNN_API RCNN_NODISCARD rcnn_status rcnn_session_plan_json(rcnn_session *session
 RCNN_API void rcnn_free(void *pointer);
 
 /* Bytes of one intermediate value of the last run, for tests and debugging: stage outputs by name as listed by the
- * plan ("c2".."c5", "p2".."p6", "proposals", ...). Copies at most `capacity` bytes, *size gets the full size. NOT_FOUND when there is no
- * such value or it was overwritten: make the session with RCNN_KEEP_VALUES=1 in the environment to keep all. */
+ * plan ("c2".."c5", "p2".."p6", "proposals", ...). Copies at most `capacity` bytes, *size gets the full size (capacity 0 with dst
+ * NULL to ask). NOT_FOUND when there is no such value or its memory was used again: make the session with keep_values = 1. */
 RCNN_API RCNN_NODISCARD rcnn_status rcnn_session_read_value(rcnn_session *session, const char *name, void *dst,
                                                             size_t capacity, size_t *size, rcnn_error *err);
 

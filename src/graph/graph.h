@@ -45,7 +45,7 @@ typedef struct rcnn_value {
     rcnn_tensor_desc desc;
     size_t bytes;
     int32_t producer;  /* op index                                                 */
-    int32_t last_use;  /* op index; == op_count for graph outputs (live to the end) */
+    int32_t last_use;  /* op index; INT32_MAX for graph outputs, live to the end    */
     size_t offset;     /* in the arena, set by the planner; RCNN_ALIGNMENT-aligned  */
 } rcnn_value;
 
@@ -167,7 +167,7 @@ typedef struct rcnn_frame {
 
 void rcnn_graph_init(rcnn_graph *graph);
 void rcnn_graph_free(rcnn_graph *graph);
-/* Adds a value, returns its id; negative when out of memory (err filled) or the size overflows. */
+/* Adds a value and gives its id. MEMORY, or LIMIT when its size overflows. */
 rcnn_status rcnn_graph_add_value(rcnn_graph *graph, const char *name, rcnn_dtype dtype, int32_t rank,
                                  const int32_t *dim, rcnn_value_id *out, rcnn_error *err);
 /* Copies *op to the end, fills producer and last_use of its values. */

@@ -1,0 +1,99 @@
+/* Graph + backend -> prepared steps. */
+#include "session/plan.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+static rcnn_status prepare_steps(rcnn_plan *plan, const rcnn_backend_vt *vt, rcnn_backend *backend, rcnn_error *err)
+{
+    const rcnn_graph *graph = &plan->graph;
+    int32_t first = 0;
+    while (first < graph->op_count) {
+        rcnn_plan_step *step = &plan->steps[plan->step_count];
+        int32_t count = vt->claim ? vt->claim(backend, graph, first) : 1;
+        if (count < 1 || count > graph->op_count - first) {
+            return rcnn_fail(err, RCNN_ERR_INTERNAL, "backend %s: claimed %d ops of %d at '%s'", vt->name, count,
+                             graph->op_count - first, graph->ops[first].name);
+        }
+        size_t scratch = 0;
+        RCNN_TRY(vt->prepare(backend, graph, first, count, &step->kernel, &scratch, err));
+        step->first = first;
+        step->count = count;
+        step->stage = graph->ops[first].stage;
+        plan->step_count++;
+        plan->scratch_bytes = scratch > plan->scratch_bytes ? scratch : plan->scratch_bytes;
+        first += count;
+    }
+    return RCNN_OK;
+}
+
+static rcnn_status fill_plan(rcnn_plan *plan, const rcnn_model *model, const rcnn_build_options *options,
+                             int keep_values, const rcnn_backend_vt *vt, rcnn_backend *backend, rcnn_error *err)
+{
+    RCNN_TRY(rcnn_stages_build(model, options, &plan->graph, err));
+    RCNN_TRY(rcnn_graph_plan(&plan->graph, keep_values, err));
+    plan->steps = rcnn_calloc((size_t)plan->graph.op_count, sizeof *plan->steps);
+    plan->value = rcnn_calloc((size_t)plan->graph.value_count, sizeof *plan->value);
+    if (!plan->steps || !plan->value) {
+        return rcnn_fail(err, RCNN_ERR_MEMORY, "plan: out of memory for %d ops", plan->graph.op_count);
+    }
+    return prepare_steps(plan, vt, backend, err);
+}
+
+rcnn_status rcnn_plan_create(const rcnn_model *model, const rcnn_build_options *options, int keep_values,
+                             const rcnn_backend_vt *vt, rcnn_backend *backend, rcnn_plan **out, rcnn_error *err)
+{
+    *out = NULL;
+    rcnn_plan *plan = rcnn_calloc(1, sizeof *plan);
+    if (!plan) {
+        return rcnn_fail(err, RCNN_ERR_MEMORY, "plan: out of memory");
+    }
+    plan->width = options->width;
+    plan->height = options->height;
+    rcnn_graph_init(&plan->graph);
+    rcnn_status status = fill_plan(plan, model, options, keep_values, vt, backend, err);
+    if (status != RCNN_OK) {
+        rcnn_plan_destroy(plan, vt);
+        return status;
+    }
+    *out = plan;
+    return RCNN_OK;
+}
+
+void rcnn_plan_destroy(rcnn_plan *plan, const rcnn_backend_vt *vt)
+{
+    if (!plan) {
+        return;
+    }
+    for (int32_t i = 0; i < plan->step_count; i++) {
+        vt->release(plan->steps[i].kernel);
+    }
+    rcnn_free(plan->steps);
+    rcnn_free(plan->value);
+    rcnn_graph_free(&plan->graph);
+    rcnn_free(plan);
+}
+
+void rcnn_plan_bind(rcnn_plan *plan, void *arena)
+{
+    for (int32_t v = 0; v < plan->graph.value_count; v++) {
+        plan->value[v] = (uint8_t *)arena + plan->graph.values[v].offset;
+    }
+}
+
+rcnn_status rcnn_plan_run(const rcnn_plan *plan, const rcnn_backend_vt *vt, rcnn_backend *backend, void *scratch,
+                          const rcnn_frame *frame, double *stage_ms, rcnn_error *err)
+{
+    const rcnn_args args = {.value = plan->value, .scratch = scratch, .frame = frame};
+    double start = rcnn_clock_ms();
+    for (int32_t i = 0; i < plan->step_count; i++) {
+        const rcnn_plan_step *step = &plan->steps[i];
+        RCNN_TRY(vt->enqueue(step->kernel, &args, err));
+        if (i + 1 == plan->step_count || plan->steps[i + 1].stage != step->stage) {
+            double now = rcnn_clock_ms();
+            stage_ms[step->stage] += now - start;
+            start = now;
+        }
+    }
+    return vt->sync(backend, err);
+}

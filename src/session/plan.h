@@ -1,0 +1,35 @@
+/* A plan: the graph of one padded shape with every op prepared on a backend. Holds no activations: the session's arena
+ * is shared by all its plans. */
+#ifndef RCNN_SESSION_PLAN_H
+#define RCNN_SESSION_PLAN_H
+
+#include "backend/backend.h"
+#include "stages/stages.h"
+
+typedef struct rcnn_plan_step {
+    rcnn_kernel *kernel;
+    int32_t first, count;   /* ops it runs */
+    rcnn_stage stage;
+} rcnn_plan_step;
+
+typedef struct rcnn_plan {
+    int32_t width, height;  /* padded network input, the key of the plan */
+    rcnn_graph graph;
+    rcnn_plan_step *steps;
+    int32_t step_count;
+    size_t scratch_bytes;   /* largest of all steps */
+    void **value;           /* [graph.value_count], set by rcnn_plan_bind */
+    uint64_t last_used;     /* session's run counter, for eviction */
+} rcnn_plan;
+
+/* Builds, places and prepares. *out is NULL on failure. */
+rcnn_status rcnn_plan_create(const rcnn_model *model, const rcnn_build_options *options, int keep_values,
+                             const rcnn_backend_vt *vt, rcnn_backend *backend, rcnn_plan **out, rcnn_error *err);
+void rcnn_plan_destroy(rcnn_plan *plan, const rcnn_backend_vt *vt);
+/* Points the values into an arena of at least graph.arena_bytes. */
+void rcnn_plan_bind(rcnn_plan *plan, void *arena);
+/* Enqueues all steps and syncs. stage_ms [RCNN_STAGE_COUNT] gets the time of each stage added. */
+rcnn_status rcnn_plan_run(const rcnn_plan *plan, const rcnn_backend_vt *vt, rcnn_backend *backend, void *scratch,
+                          const rcnn_frame *frame, double *stage_ms, rcnn_error *err);
+
+#endif

@@ -1,0 +1,63 @@
+/* Inside a results object: detections of all images one after another, soft masks, and mask forms made from them. */
+#ifndef RCNN_SESSION_RESULTS_H
+#define RCNN_SESSION_RESULTS_H
+
+#include "base/memory.h"
+#include "graph/graph.h"
+#include "mask/mask.h"
+
+/* Masks of one format for every detection: one block of memory, addressed by byte offsets while it grows. */
+typedef struct rcnn_mask_store {
+    int32_t ready;             /* masks of all detections are there        */
+    rcnn_mask *masks;          /* [detection_count]; pointers into data    */
+    size_t mask_capacity;
+    uint8_t *data;
+    size_t data_capacity;
+} rcnn_mask_store;
+
+/* One detection's way into a store while its masks are made. */
+typedef struct rcnn_mask_slot {
+    rcnn_paste_spec spec;
+    rcnn_mask_region region;
+    size_t offset, bytes;      /* in store->data */
+} rcnn_mask_slot;
+
+typedef struct rcnn_result_image {
+    int32_t width, height;
+    int32_t first, count;      /* detections */
+} rcnn_result_image;
+
+struct rcnn_results {
+    rcnn_result_image *images;
+    size_t image_capacity;
+    int32_t image_count;
+
+    rcnn_detection *detections;
+    float (*paste_boxes)[4];   /* image coordinates, the box a mask is pasted to      */
+    float *soft;               /* [detection_count][side][side]                       */
+    size_t detection_capacity, paste_capacity, soft_capacity;
+    int32_t detection_count;
+
+    int32_t has_masks, side;
+    rcnn_paste paste;
+    float threshold;
+    rcnn_mask_store stores[RCNN_MASK_FULL + 1];
+    uint8_t *scratch;          /* for pasting, [threads][scratch_stride]              */
+    size_t scratch_capacity;
+    rcnn_mask_slot *slots;     /* [detection_count] while masks are made              */
+    size_t slot_capacity;
+    uint8_t *visited;          /* marks of outline tracing                            */
+    size_t visited_capacity;
+
+    double stage_ms[RCNN_STAGE_COUNT];
+    double total_ms;
+};
+
+/* Empties results for a new run, keeping its memory. */
+void rcnn_results_reset(rcnn_results *results);
+/* Room for `more` further detections and one further image. */
+rcnn_status rcnn_results_reserve(rcnn_results *results, int32_t more, rcnn_error *err);
+/* Makes the masks of every detection in a format, on up to `threads` threads. */
+rcnn_status rcnn_results_make_masks(rcnn_results *results, rcnn_mask_format format, int32_t threads, rcnn_error *err);
+
+#endif

@@ -1,0 +1,17 @@
+#include "session/threads.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+int32_t rcnn_threads_available(void)
+{
+    cpu_set_t set; /* cores of the machine are not cores we may run on: containers and taskset narrow them */
+    if (sched_getaffinity(0, sizeof set, &set) == 0) {
+        int count = CPU_COUNT(&set);
+        if (count > 0) {
+            return count;
+        }
+    }
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (int32_t)online : 1;
+}

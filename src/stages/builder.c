@@ -1,0 +1,81 @@
+/* The build loop over stages.def and what all stages use to add ops. */
+#include "stages/stages.h"
+
+#include <stdio.h>
+#include <string.h>
+
+rcnn_op rcnn_build_op(rcnn_op_kind kind, rcnn_stage stage, const char *name)
+{
+    rcnn_op op = {.kind = kind, .stage = stage, .inplace = -1, .rows = RCNN_NO_VALUE};
+    snprintf(op.name, sizeof op.name, "%s", name);
+    return op;
+}
+
+rcnn_status rcnn_build_output(rcnn_builder *b, rcnn_op *op, const char *name, rcnn_dtype dtype, int32_t rank,
+                              const int32_t *dim, rcnn_value_id *out)
+{
+    rcnn_value_id id;
+    RCNN_TRY(rcnn_graph_add_value(b->graph, name, dtype, rank, dim, &id, b->err));
+    op->output[op->output_count++] = id;
+    if (out) {
+        *out = id;
+    }
+    return RCNN_OK;
+}
+
+void rcnn_build_input(rcnn_op *op, rcnn_value_id value)
+{
+    op->input[op->input_count++] = value;
+}
+
+rcnn_status rcnn_build_layer(const rcnn_builder *b, const char *name, const rcnn_layer **out)
+{
+    *out = rcnn_model_layer(b->model, name);
+    return *out ? RCNN_OK : rcnn_fail(b->err, RCNN_ERR_INTERNAL, "graph: the model has no layer '%s'", name);
+}
+
+rcnn_status rcnn_build_conv(rcnn_builder *b, rcnn_stage stage, const char *layer_name, rcnn_value_id src,
+                            const char *name, const rcnn_conv_options *options, rcnn_value_id *out)
+{
+    const rcnn_layer *layer;
+    RCNN_TRY(rcnn_build_layer(b, layer_name, &layer));
+    rcnn_op op = rcnn_build_op(RCNN_OP_CONV, stage, layer_name);
+    op.w = (rcnn_op_weights){.weights = layer->weights, .bias = layer->bias, .out = layer->out, .in = layer->in,
+                             .kh = layer->kh, .kw = layer->kw};
+    op.u.conv.stride = layer->stride;
+    op.u.conv.pad = layer->kh / 2;
+    op.u.conv.groups = layer->groups;
+    op.u.conv.relu = options->relu;
+    op.rows = options->rows;
+    rcnn_build_input(&op, src);
+    if (options->residual != RCNN_NO_VALUE) {
+        op.u.conv.residual = 1;
+        op.inplace = 1;
+        rcnn_build_input(&op, options->residual);
+    }
+    const int32_t *in = b->graph->values[src].desc.dim;
+    if (in[3] != layer->in * layer->groups) {
+        return rcnn_fail(b->err, RCNN_ERR_FORMAT, "graph: layer '%s' wants %d input channels, got %d", layer_name,
+                         layer->in * layer->groups, in[3]);
+    }
+    int32_t pad = op.u.conv.pad;
+    int32_t dim[4] = {in[0], (in[1] + 2 * pad - layer->kh) / layer->stride + 1,
+                      (in[2] + 2 * pad - layer->kw) / layer->stride + 1, layer->out};
+    RCNN_TRY(rcnn_build_output(b, &op, name, RCNN_F32, 4, dim, out));
+    return rcnn_graph_add_op(b->graph, &op, b->err);
+}
+
+rcnn_status rcnn_stages_build(const rcnn_model *model, const rcnn_build_options *options, rcnn_graph *graph,
+                              rcnn_error *err)
+{
+    static rcnn_status (*const stages[])(rcnn_builder *) = {
+#define STAGE(name, help) rcnn_stage_##name,
+#include "stages/stages.def"
+#undef STAGE
+    };
+    rcnn_builder b = {.model = model, .config = &model->config, .options = options, .graph = graph, .err = err};
+    for (int32_t i = 0; i < RCNN_STAGE_COUNT; i++) {
+        RCNN_TRY(stages[i](&b));
+    }
+    return RCNN_OK;
+}
