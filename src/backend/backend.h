@@ -25,13 +25,13 @@ typedef struct rcnn_backend_options {
  * run have memory too, which the kernel need not touch. */
 typedef struct rcnn_args {
     void *const *value;
-    void *scratch;            /* at least the bytes that prepare asked for, RCNN_ALIGNMENT-aligned */
-    const rcnn_frame *frame;  /* host memory, valid until sync                                    */
+    void *scratch;           /* at least the bytes that prepare asked for, RCNN_ALIGNMENT-aligned */
+    const rcnn_frame *frame; /* host memory, valid until sync                                    */
 } rcnn_args;
 
 typedef struct rcnn_backend_vt {
-    uint32_t abi;             /* RCNN_BACKEND_ABI */
-    const char *name;         /* "ref", "cpu"     */
+    uint32_t abi;     /* RCNN_BACKEND_ABI */
+    const char *name; /* "ref", "cpu"     */
     /* One or more lines on the device and libraries; DEVICE when the backend cannot be used here. */
     rcnn_status (*probe)(char *text, size_t capacity);
     rcnn_status (*open)(const rcnn_backend_options *options, rcnn_backend **out, rcnn_error *err);
@@ -55,6 +55,10 @@ typedef struct rcnn_backend_vt {
     void (*begin_run)(rcnn_backend *backend);
     void (*end_run)(rcnn_backend *backend);
 } rcnn_backend_vt;
+
+/* The backends' tables. cpu exists in builds with oneDNN (RCNN_HAVE_ONEDNN). */
+extern const rcnn_backend_vt rcnn_backend_ref;
+extern const rcnn_backend_vt rcnn_backend_cpu;
 
 /* registry.c: backends built into this library, best first, "ref" last. */
 int32_t rcnn_backend_registry_count(void);
