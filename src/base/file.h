@@ -17,9 +17,9 @@ void rcnn_file_map_close(rcnn_file_map *map);
 
 /* A file being written under a temporary name beside `path`. */
 typedef struct rcnn_file_writer {
-    FILE *stream;     /* write through this                        */
-    char *path;       /* final name                                */
-    char *temporary;  /* name until commit                         */
+    FILE *stream;    /* write through this                        */
+    char *path;      /* final name                                */
+    char *temporary; /* name until commit                         */
 } rcnn_file_writer;
 
 rcnn_status rcnn_file_writer_open(const char *path, rcnn_file_writer *out, rcnn_error *err);

@@ -7,12 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-void *rcnn_malloc(size_t bytes);                    /* NULL on failure; bytes 0 gives a unique pointer */
-void *rcnn_calloc(size_t count, size_t bytes);      /* zeroed; NULL on failure or overflow             */
-void *rcnn_realloc(void *pointer, size_t bytes);    /* as realloc; the old block survives a failure    */
+void *rcnn_malloc(size_t bytes);                 /* NULL on failure; bytes 0 gives a unique pointer */
+void *rcnn_calloc(size_t count, size_t bytes);   /* zeroed; NULL on failure or overflow             */
+void *rcnn_realloc(void *pointer, size_t bytes); /* as realloc; the old block survives a failure    */
 char *rcnn_strndup(const char *text, size_t length);
 char *rcnn_strdup(const char *text);
-void rcnn_free(void *pointer);                      /* the public one; NULL is fine                    */
+void rcnn_free(void *pointer); /* the public one; NULL is fine                    */
 
 #define RCNN_ALIGNMENT 64
 /* RCNN_ALIGNMENT-aligned memory; release with rcnn_free. */

@@ -7,8 +7,9 @@
 #include <string.h>
 
 static const char *const STATUS_NAMES[] = {
-    "ok",           "bad argument", "out of memory", "input/output error", "format error",   "unsupported",
-    "limit exceeded", "device error", "not found",   "numeric error",      "cancelled",      "internal error",
+    "ok",           "bad argument",  "out of memory",  "input/output error",
+    "format error", "unsupported",   "limit exceeded", "device error",
+    "not found",    "numeric error", "cancelled",      "internal error",
 };
 
 const char *rcnn_status_name(rcnn_status status)

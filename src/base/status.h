@@ -6,11 +6,11 @@
 
 #if defined(__GNUC__)
 #define RCNN_PRINTF(fmt_index, arg_index) __attribute__((format(printf, fmt_index, arg_index)))
-#define RCNN_LIKELY(x) __builtin_expect(!!(x), 1)
-#define RCNN_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define RCNN_LIKELY(x)                    __builtin_expect(!!(x), 1)
+#define RCNN_UNLIKELY(x)                  __builtin_expect(!!(x), 0)
 #else
 #define RCNN_PRINTF(fmt_index, arg_index)
-#define RCNN_LIKELY(x) (x)
+#define RCNN_LIKELY(x)   (x)
 #define RCNN_UNLIKELY(x) (x)
 #endif
 
@@ -25,12 +25,12 @@ rcnn_status rcnn_fail_errno(rcnn_error *err, const char *format, ...) RCNN_PRINT
 /* Clears err. */
 void rcnn_error_clear(rcnn_error *err);
 
-#define RCNN_TRY(expression)                            \
-    do {                                                \
-        rcnn_status try_status_ = (expression);         \
-        if (RCNN_UNLIKELY(try_status_ != RCNN_OK)) {    \
-            return try_status_;                         \
-        }                                               \
+#define RCNN_TRY(expression)                                                                                           \
+    do {                                                                                                               \
+        rcnn_status try_status_ = (expression);                                                                        \
+        if (RCNN_UNLIKELY(try_status_ != RCNN_OK)) {                                                                   \
+            return try_status_;                                                                                        \
+        }                                                                                                              \
     } while (0)
 
 /* One line to the installed log callback; nothing is formatted when the level is off. */

@@ -83,7 +83,8 @@ rcnn_status rcnn_graph_add_op(rcnn_graph *graph, const rcnn_op *op, rcnn_error *
     for (int32_t i = 0; i < op->input_count; i++) {
         rcnn_value *value = &graph->values[op->input[i]];
         if (value->producer < 0) {
-            return rcnn_fail(err, RCNN_ERR_INTERNAL, "graph: op '%s' reads '%s' before it is made", op->name, value->name);
+            return rcnn_fail(err, RCNN_ERR_INTERNAL, "graph: op '%s' reads '%s' before it is made", op->name,
+                             value->name);
         }
         value->last_use = index;
     }

@@ -11,11 +11,11 @@
 #include "base/rules.h"
 #include "base/status.h"
 
-#define RCNN_OP_INPUTS_MAX 8
+#define RCNN_OP_INPUTS_MAX  8
 #define RCNN_OP_OUTPUTS_MAX 5
-#define RCNN_LEVELS_MAX 5
-#define RCNN_ANCHORS_MAX 9
-#define RCNN_NO_VALUE (-1)
+#define RCNN_LEVELS_MAX     5
+#define RCNN_ANCHORS_MAX    9
+#define RCNN_NO_VALUE       (-1)
 #define RCNN_LAYER_TEXT_MAX 48 /* op and value names, with the NUL */
 
 typedef enum rcnn_stage {
@@ -34,8 +34,8 @@ typedef enum rcnn_op_kind {
 
 typedef struct rcnn_tensor_desc {
     rcnn_dtype dtype;
-    int32_t rank;      /* 1 .. 4                              */
-    int32_t dim[4];    /* NHWC for activations; all >= 1      */
+    int32_t rank;   /* 1 .. 4                              */
+    int32_t dim[4]; /* NHWC for activations; all >= 1      */
 } rcnn_tensor_desc;
 
 typedef int32_t rcnn_value_id;
@@ -44,9 +44,9 @@ typedef struct rcnn_value {
     char name[RCNN_LAYER_TEXT_MAX];
     rcnn_tensor_desc desc;
     size_t bytes;
-    int32_t producer;  /* op index                                                 */
-    int32_t last_use;  /* op index; INT32_MAX for graph outputs, live to the end    */
-    size_t offset;     /* in the arena, set by the planner; RCNN_ALIGNMENT-aligned  */
+    int32_t producer; /* op index                                                 */
+    int32_t last_use; /* op index; INT32_MAX for graph outputs, live to the end    */
+    size_t offset;    /* in the arena, set by the planner; RCNN_ALIGNMENT-aligned  */
 } rcnn_value;
 
 /* Weights of a CONV, FC, DECONV or MASK_LOGIT: fp32, borrowed from the model, which outlives every graph. */
@@ -57,37 +57,44 @@ typedef struct rcnn_op_weights {
     int32_t kh, kw;
 } rcnn_op_weights;
 
-/* What decoding a box delta needs (spec 5.5). d = delta * scale (multiply) or delta / weight (divide). */
+/* What decoding a box delta needs (spec 5.5). d = delta * weight (multiply, mmdet) or delta / weight (divide, torchvision
+ * and detectron2). The box's centre is (x1+x2)*0.5 in the first form, x1 + 0.5*(x2-x1) in the second (13.9). */
 typedef struct rcnn_decode {
-    float weight[4];      /* multiply: 1/w as float (0.1f, ..); divide: w. RPN: 1,1,1,1 */
+    float weight[4]; /* multiply: 1/w as float (0.1f, ..); divide: w. RPN: 1,1,1,1 */
     int32_t multiply;
     int32_t clamp_both;
 } rcnn_decode;
 
 typedef struct rcnn_op {
     rcnn_op_kind kind;
-    rcnn_stage stage;                       /* the stage its time is accounted to */
-    char name[RCNN_LAYER_TEXT_MAX];         /* layer name or what it makes        */
+    rcnn_stage stage;               /* the stage its time is accounted to */
+    char name[RCNN_LAYER_TEXT_MAX]; /* layer name or what it makes        */
     int32_t input_count, output_count;
     rcnn_value_id input[RCNN_OP_INPUTS_MAX];
     rcnn_value_id output[RCNN_OP_OUTPUTS_MAX];
-    int32_t inplace;                        /* index of an input that output[0] may overwrite if it dies here, or -1 */
-    rcnn_value_id rows;                     /* counts value when dim[0] of the first input and output is packed rows, else
+    int32_t inplace;    /* index of an input that output[0] may overwrite if it dies here, or -1 */
+    rcnn_value_id rows; /* counts value when dim[0] of the first input and output is packed rows, else
                                                RCNN_NO_VALUE (all of dim[0] is live) */
     rcnn_op_weights w;
     union {
         /* no inputs -> image [N,H,W,3] f32. Image n of the frame is resized to frame net size, the rest is 0. */
         struct {
             rcnn_resize resize;
-            rcnn_channel_order order;       /* network channel order */
-            float lut[3][256];              /* normalised value of a pixel byte, network channel order (spec 2.4, 13.1) */
+            rcnn_channel_order order; /* network channel order */
+            float lut[3][256];        /* normalised value of a pixel byte, network channel order (spec 2.4, 13.1) */
         } preprocess;
         /* src [N,H,W,Ci] (, residual [N,Ho,Wo,Co]) -> dst; dst = relu?(conv + bias (+ residual)) */
-        struct { int32_t stride, pad, groups, relu, residual; } conv;
+        struct {
+            int32_t stride, pad, groups, relu, residual;
+        } conv;
         /* -inf padding; kernel 1 stride 2 gives P6 */
-        struct { int32_t kernel, stride, pad; } maxpool;
+        struct {
+            int32_t kernel, stride, pad;
+        } maxpool;
         /* lateral [N,H,W,C], top [N,h,w,C] -> dst; src index = min(floor(dst * in / out), in-1) (spec 4) */
-        struct { int32_t unused; } upsample_add;
+        struct {
+            int32_t unused;
+        } upsample_add;
         /* pred level l [N,H_l,W_l,A+4A] (A logits, then deltas a*4+k), one input a level
          * -> boxes [N,cap,4], scores [N,cap], groups i32 [N,cap] (level), counts [N]; cap = sum over levels of
          * min(pre_nms, H_l*W_l*A). Candidates stand level after level, each in the order of spec 5.3 / 13.6. Scores are
@@ -105,36 +112,48 @@ typedef struct rcnn_op {
         /* boxes [N,cap,4], scores [N,cap], groups i32 [N,cap], counts [N]
          * -> boxes [N,keep,4], scores [N,keep], groups [N,keep], counts [N], sorted by score, ties by lower index.
          * Original (unshifted) coordinates are returned. IoU test: mmcv inter > thr*union, torchvision inter/union > thr. */
-        struct { rcnn_nms_rule rule; float iou; } nms;
+        struct {
+            rcnn_nms_rule rule;
+            float iou;
+        } nms;
         /* levels P2.. [N,H,W,C] (level_count inputs), boxes [N,R,4], counts [N] -> packed rows [N*R,bins,bins,C] */
         struct {
             int32_t level_count, bins, sampling, aligned;
             rcnn_level_rule level_rule;
-            float scale[RCNN_LEVELS_MAX];   /* 1/stride */
+            float scale[RCNN_LEVELS_MAX]; /* 1/stride */
         } roi_align;
         /* packed rows [N*R,...in elements] , counts -> [N*R,out]. permute != 0: the input row is [bins,bins,C] (NHWC) while
          * the weights' columns are ordered c*bins*bins + y*bins + x: the backend reorders the weights at prepare. */
-        struct { int32_t relu, permute_bins; } fc;
+        struct {
+            int32_t relu, permute_bins;
+        } fc;
         /* packed rows [N*R,P,P,Ci], counts -> [N*R,2P,2P,Co] */
-        struct { int32_t relu; } deconv;
+        struct {
+            int32_t relu;
+        } deconv;
         /* pred packed rows [N*R, K+1 + 4*D], proposals [N,R,4], counts [N]
          * -> boxes [N,cap,4], scores [N,cap], labels i32 [N,cap] (0-based foreground), counts [N]; candidates in order
          * roi-major, label-minor. Boxes are clipped to the network image; with rescale_first also divided by the
          * scale. min_size > 0: sides >= min_size are kept (tested in network coordinates). */
         struct {
-            int32_t class_count;            /* foreground K */
+            int32_t class_count;                               /* foreground K */
             int32_t background_first, agnostic, delta_classes; /* delta_classes: K, K+1 or 1 */
             float score_threshold, min_size;
             int32_t rescale_first;
             rcnn_decode decode;
-            const uint8_t *label_wanted;    /* [K] or NULL = all; borrowed from the session */
+            const uint8_t *label_wanted; /* [K] or NULL = all; borrowed from the session */
         } box_select;
         /* boxes [N,D,4], scores, labels, counts of the NMS
          * -> boxes [N,D,4] image coordinates, mask RoIs [N,D,4] network coordinates, scores, labels, counts */
-        struct { rcnn_scale_rule scale_rule; int32_t rescale_first, clip_output; } detect;
+        struct {
+            rcnn_scale_rule scale_rule;
+            int32_t rescale_first, clip_output;
+        } detect;
         /* packed rows [N*D,S,S,C], labels [N,D], counts [N] -> packed rows [N*D,S,S] f32 after sigmoid.
          * channel = agnostic ? 0 : label + channel_offset */
-        struct { int32_t agnostic, channel_offset; } mask_logit;
+        struct {
+            int32_t agnostic, channel_offset;
+        } mask_logit;
     } u;
 } rcnn_op;
 
@@ -143,7 +162,7 @@ typedef struct rcnn_graph {
     rcnn_op *ops;
     int32_t value_count, op_count;
     size_t value_capacity, op_capacity;
-    size_t arena_bytes;                     /* set by the planner */
+    size_t arena_bytes; /* set by the planner */
 } rcnn_graph;
 
 /* ------------------------------------------------------------- per-run input */
@@ -159,7 +178,7 @@ typedef struct rcnn_frame_image {
 } rcnn_frame_image;
 
 typedef struct rcnn_frame {
-    int32_t count;                 /* live images, 1 .. batch of the graph; further images have zero counts */
+    int32_t count; /* live images, 1 .. batch of the graph; further images have zero counts */
     rcnn_frame_image image[RCNN_BATCH_MAX];
 } rcnn_frame;
 

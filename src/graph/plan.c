@@ -11,9 +11,9 @@
 #include "base/memory.h"
 
 typedef struct rcnn_plan_group {
-    int32_t first, last;   /* ops during which the memory is in use */
+    int32_t first, last; /* ops during which the memory is in use */
     size_t bytes, offset;
-    int32_t leader;        /* value id that names the group          */
+    int32_t leader; /* value id that names the group          */
 } rcnn_plan_group;
 
 static size_t round_up(size_t bytes)

@@ -1,8 +1,26 @@
-/* Version and build facts, as constants of this build plus what the backends say of their libraries. */
+/* Version, build facts and stage names: constants of this build. */
 #include "base/status.h"
 
 #define TEXT_OF(x) #x
-#define TEXT(x) TEXT_OF(x)
+#define TEXT(x)    TEXT_OF(x)
+
+#ifdef _OPENMP
+#define THREADS "OpenMP " TEXT(_OPENMP)
+#else
+#define THREADS "none"
+#endif
+
+#if RCNN_HAVE_ONEDNN
+#define BACKENDS "cpu (oneDNN), ref"
+#else
+#define BACKENDS "ref (built without oneDNN)"
+#endif
+
+#if RCNN_HAVE_WEBP
+#define IMAGES "jpeg, png, webp, pnm"
+#else
+#define IMAGES "jpeg, png, pnm (built without libwebp)"
+#endif
 
 const char *rcnn_version(void)
 {
@@ -15,40 +33,24 @@ const char *rcnn_build_info(void)
            "commit: " RCNN_COMMIT "\n"
            "compiler: " RCNN_COMPILER "\n"
            "build type: " RCNN_BUILD_TYPE "\n"
-#ifdef _OPENMP
-           "threads: OpenMP " TEXT(_OPENMP) "\n"
-#else
-           "threads: none\n"
-#endif
-#if RCNN_HAVE_ONEDNN
-           "backends: cpu (oneDNN), ref\n"
-#else
-           "backends: ref (built without oneDNN)\n"
-#endif
-#if RCNN_HAVE_WEBP
-           "images: jpeg, png, webp, pnm\n"
-#else
-           "images: jpeg, png, pnm (built without libwebp)\n"
-#endif
+           "threads: " THREADS "\n"
+           "backends: " BACKENDS "\n"
+           "images: " IMAGES "\n"
            "sanitizers: " RCNN_SANITIZE;
 }
 
-int32_t rcnn_stage_count(void)
-{
-    static const char stages[] = {
-#define STAGE(name, help) 0,
+static const char *const STAGE_NAMES[] = {
+#define STAGE(name, help) #name,
 #include "stages/stages.def"
 #undef STAGE
-    };
-    return (int32_t)sizeof stages;
+};
+
+int32_t rcnn_stage_count(void)
+{
+    return (int32_t)(sizeof STAGE_NAMES / sizeof STAGE_NAMES[0]);
 }
 
 const char *rcnn_stage_name(int32_t stage)
 {
-    static const char *const names[] = {
-#define STAGE(name, help) #name,
-#include "stages/stages.def"
-#undef STAGE
-    };
-    return stage >= 0 && stage < rcnn_stage_count() ? names[stage] : NULL;
+    return stage >= 0 && stage < rcnn_stage_count() ? STAGE_NAMES[stage] : NULL;
 }

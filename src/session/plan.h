@@ -8,18 +8,18 @@
 
 typedef struct rcnn_plan_step {
     rcnn_kernel *kernel;
-    int32_t first, count;   /* ops it runs */
+    int32_t first, count; /* ops it runs */
     rcnn_stage stage;
 } rcnn_plan_step;
 
 typedef struct rcnn_plan {
-    int32_t width, height;  /* padded network input, the key of the plan */
+    int32_t width, height; /* padded network input, the key of the plan */
     rcnn_graph graph;
     rcnn_plan_step *steps;
     int32_t step_count;
-    size_t scratch_bytes;   /* largest of all steps */
-    void **value;           /* [graph.value_count], set by rcnn_plan_bind */
-    uint64_t last_used;     /* session's run counter, for eviction */
+    size_t scratch_bytes; /* largest of all steps */
+    void **value;         /* [graph.value_count], set by rcnn_plan_bind */
+    uint64_t last_used;   /* session's run counter, for eviction */
 } rcnn_plan;
 
 /* Builds, places and prepares. *out is NULL on failure. */

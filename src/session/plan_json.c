@@ -13,10 +13,11 @@ static void add_shape(rcnn_text *text, const rcnn_tensor_desc *desc)
 
 static void add_op(rcnn_text *text, const rcnn_graph *graph, const rcnn_op *op)
 {
-    rcnn_text_printf(text, "{\"stage\":\"%s\",\"kind\":\"%s\",\"name\":\"%s\",\"macs\":%lld,\"rows\":%s,\"output\":\"%s\",\"shape\":",
-                     rcnn_stage_name((int32_t)op->stage), rcnn_op_kind_name(op->kind), op->name,
-                     (long long)rcnn_op_macs(graph, op), op->rows == RCNN_NO_VALUE ? "false" : "true",
-                     graph->values[op->output[0]].name);
+    rcnn_text_printf(
+        text,
+        "{\"stage\":\"%s\",\"kind\":\"%s\",\"name\":\"%s\",\"macs\":%lld,\"rows\":%s,\"output\":\"%s\",\"shape\":",
+        rcnn_stage_name((int32_t)op->stage), rcnn_op_kind_name(op->kind), op->name, (long long)rcnn_op_macs(graph, op),
+        op->rows == RCNN_NO_VALUE ? "false" : "true", graph->values[op->output[0]].name);
     add_shape(text, &graph->values[op->output[0]].desc);
     rcnn_text_add(text, "}");
 }
@@ -45,8 +46,8 @@ static void add_stage_macs(rcnn_text *text, const rcnn_graph *graph)
 static void add_plan(rcnn_text *text, const rcnn_plan *plan)
 {
     const rcnn_graph *graph = &plan->graph;
-    rcnn_text_printf(text, "\"width\":%d,\"height\":%d,\"arena_bytes\":%zu,\"scratch_bytes\":%zu,\"stages\":[", plan->width,
-                     plan->height, graph->arena_bytes, plan->scratch_bytes);
+    rcnn_text_printf(text, "\"width\":%d,\"height\":%d,\"arena_bytes\":%zu,\"scratch_bytes\":%zu,\"stages\":[",
+                     plan->width, plan->height, graph->arena_bytes, plan->scratch_bytes);
     add_stage_macs(text, graph);
     rcnn_text_add(text, "],\"ops\":[");
     for (int32_t i = 0; i < graph->op_count; i++) {

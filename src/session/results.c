@@ -99,8 +99,11 @@ double rcnn_results_stage_ms(const rcnn_results *results, int32_t stage)
 
 static rcnn_paste_spec spec_of(const rcnn_results *results, const rcnn_result_image *image)
 {
-    return (rcnn_paste_spec){.paste = results->paste, .side = results->side, .width = image->width,
-                             .height = image->height, .threshold = results->threshold};
+    return (rcnn_paste_spec){.paste = results->paste,
+                             .side = results->side,
+                             .width = image->width,
+                             .height = image->height,
+                             .threshold = results->threshold};
 }
 
 static const rcnn_result_image *image_of(const rcnn_results *results, int32_t detection)
@@ -189,15 +192,20 @@ static void paste_crop(const rcnn_results *results, int32_t i, const rcnn_mask_s
                        rcnn_mask *mask)
 {
     rcnn_mask_paste(&slot->spec, soft_of(results, i), results->paste_boxes[i], &slot->region, dst, scratch);
-    *mask = (rcnn_mask){.format = RCNN_MASK_CROP, .x = slot->region.x, .y = slot->region.y,
-                        .width = slot->region.width, .height = slot->region.height, .bitmap = dst};
+    *mask = (rcnn_mask){.format = RCNN_MASK_CROP,
+                        .x = slot->region.x,
+                        .y = slot->region.y,
+                        .width = slot->region.width,
+                        .height = slot->region.height,
+                        .bitmap = dst};
 }
 
 static void paste_full(const rcnn_results *results, int32_t i, const rcnn_mask_slot *slot, uint8_t *dst, void *scratch,
                        rcnn_mask *mask)
 {
     const rcnn_mask_region *region = &slot->region;
-    size_t paste_bytes = (rcnn_mask_scratch_bytes(&slot->spec, region) + SLOT_ALIGNMENT) / SLOT_ALIGNMENT * SLOT_ALIGNMENT;
+    size_t paste_bytes =
+        (rcnn_mask_scratch_bytes(&slot->spec, region) + SLOT_ALIGNMENT) / SLOT_ALIGNMENT * SLOT_ALIGNMENT;
     uint8_t *pixels = (uint8_t *)scratch + paste_bytes;
     memset(dst, 0, slot->bytes);
     rcnn_mask_paste(&slot->spec, soft_of(results, i), results->paste_boxes[i], region, pixels, scratch);
@@ -205,7 +213,8 @@ static void paste_full(const rcnn_results *results, int32_t i, const rcnn_mask_s
         memcpy(dst + (size_t)(region->y + y) * (size_t)slot->spec.width + (size_t)region->x,
                pixels + (size_t)y * (size_t)region->width, (size_t)region->width);
     }
-    *mask = (rcnn_mask){.format = RCNN_MASK_FULL, .width = slot->spec.width, .height = slot->spec.height, .bitmap = dst};
+    *mask =
+        (rcnn_mask){.format = RCNN_MASK_FULL, .width = slot->spec.width, .height = slot->spec.height, .bitmap = dst};
 }
 
 /* mask->count may exceed the slot: the caller makes such masks again. */
@@ -215,8 +224,11 @@ static void paste_rle(const rcnn_results *results, int32_t i, const rcnn_mask_sl
     int32_t capacity = (int32_t)(slot->bytes / sizeof(uint32_t));
     int32_t count = rcnn_mask_paste_rle(&slot->spec, soft_of(results, i), results->paste_boxes[i], &slot->region,
                                         (uint32_t *)(void *)dst, capacity, scratch);
-    *mask = (rcnn_mask){.format = RCNN_MASK_RLE, .width = slot->spec.width, .height = slot->spec.height,
-                        .counts = (const uint32_t *)(const void *)dst, .count = count};
+    *mask = (rcnn_mask){.format = RCNN_MASK_RLE,
+                        .width = slot->spec.width,
+                        .height = slot->spec.height,
+                        .counts = (const uint32_t *)(const void *)dst,
+                        .count = count};
 }
 
 static void paste_slot(rcnn_results *results, rcnn_mask_format format, int32_t i, const rcnn_mask_slot *slot,
@@ -293,8 +305,11 @@ static rcnn_status make_polygons(rcnn_results *results, const rcnn_mask_slot *sl
         rcnn_mask_polygons(pixels, region, (float *)(void *)(store->data + end), points,
                            (int32_t *)(void *)(store->data + end + point_bytes), rings, &points, results->visited);
         /* x holds the number of points until the block has stopped moving */
-        store->masks[i] = (rcnn_mask){.format = RCNN_MASK_POLYGON, .x = points, .width = slots[i].spec.width,
-                                      .height = slots[i].spec.height, .count = rings};
+        store->masks[i] = (rcnn_mask){.format = RCNN_MASK_POLYGON,
+                                      .x = points,
+                                      .width = slots[i].spec.width,
+                                      .height = slots[i].spec.height,
+                                      .count = rings};
         end = need;
     }
     size_t offset = 0;
@@ -362,7 +377,8 @@ rcnn_status rcnn_results_get_mask(rcnn_results *results, int32_t image, int32_t 
         return rcnn_fail(err, RCNN_ERR_ARGUMENT, "results: no detection %d in image %d", index, image);
     }
     if (format <= RCNN_MASK_NONE || format > RCNN_MASK_FULL) {
-        return rcnn_fail(err, RCNN_ERR_ARGUMENT, "results: want a mask format 1..%d, got %d", RCNN_MASK_FULL, (int)format);
+        return rcnn_fail(err, RCNN_ERR_ARGUMENT, "results: want a mask format 1..%d, got %d", RCNN_MASK_FULL,
+                         (int)format);
     }
     if (!results->has_masks) {
         return rcnn_fail(err, RCNN_ERR_UNSUPPORTED, "results: the run made no masks");

@@ -8,8 +8,8 @@
 
 /* Masks of one format for every detection: one block of memory, addressed by byte offsets while it grows. */
 typedef struct rcnn_mask_store {
-    int32_t ready;             /* masks of all detections are there        */
-    rcnn_mask *masks;          /* [detection_count]; pointers into data    */
+    int32_t ready;    /* masks of all detections are there        */
+    rcnn_mask *masks; /* [detection_count]; pointers into data    */
     size_t mask_capacity;
     uint8_t *data;
     size_t data_capacity;
@@ -19,12 +19,12 @@ typedef struct rcnn_mask_store {
 typedef struct rcnn_mask_slot {
     rcnn_paste_spec spec;
     rcnn_mask_region region;
-    size_t offset, bytes;      /* in store->data */
+    size_t offset, bytes; /* in store->data */
 } rcnn_mask_slot;
 
 typedef struct rcnn_result_image {
     int32_t width, height;
-    int32_t first, count;      /* detections */
+    int32_t first, count; /* detections */
 } rcnn_result_image;
 
 struct rcnn_results {
@@ -33,8 +33,8 @@ struct rcnn_results {
     int32_t image_count;
 
     rcnn_detection *detections;
-    float (*paste_boxes)[4];   /* image coordinates, the box a mask is pasted to      */
-    float *soft;               /* [detection_count][side][side]                       */
+    float (*paste_boxes)[4]; /* image coordinates, the box a mask is pasted to      */
+    float *soft;             /* [detection_count][side][side]                       */
     size_t detection_capacity, paste_capacity, soft_capacity;
     int32_t detection_count;
 
@@ -42,11 +42,11 @@ struct rcnn_results {
     rcnn_paste paste;
     float threshold;
     rcnn_mask_store stores[RCNN_MASK_FULL + 1];
-    uint8_t *scratch;          /* for pasting, [threads][scratch_stride]              */
+    uint8_t *scratch; /* for pasting, [threads][scratch_stride]              */
     size_t scratch_capacity;
-    rcnn_mask_slot *slots;     /* [detection_count] while masks are made              */
+    rcnn_mask_slot *slots; /* [detection_count] while masks are made              */
     size_t slot_capacity;
-    uint8_t *visited;          /* marks of outline tracing                            */
+    uint8_t *visited; /* marks of outline tracing                            */
     size_t visited_capacity;
 
     double stage_ms[RCNN_STAGE_COUNT];

@@ -9,12 +9,14 @@
 #include "session/session.h"
 #include "session/threads.h"
 
-
 void rcnn_session_options_init_sized(rcnn_session_options *options, size_t struct_size)
 {
-    const rcnn_session_options defaults = {
-        .struct_size = struct_size, .backend = "auto", .max_batch = 1, .score_threshold = -1,
-        .mask_format = RCNN_MASK_RAW, .mask_threshold = 0.5f};
+    const rcnn_session_options defaults = {.struct_size = struct_size,
+                                           .backend = "auto",
+                                           .max_batch = 1,
+                                           .score_threshold = -1,
+                                           .mask_format = RCNN_MASK_RAW,
+                                           .mask_threshold = 0.5f};
     if (options) {
         size_t copied = struct_size < sizeof defaults ? struct_size : sizeof defaults;
         memset(options, 0, struct_size);
@@ -49,7 +51,8 @@ static rcnn_status check_options(const rcnn_session_options *o, const rcnn_model
         return rcnn_fail(err, RCNN_ERR_ARGUMENT, "session: want 0..1024 threads, got %d", o->num_threads);
     }
     if (o->max_batch < 1 || o->max_batch > RCNN_BATCH_MAX) {
-        return rcnn_fail(err, RCNN_ERR_ARGUMENT, "session: want a batch of 1..%d, got %d", RCNN_BATCH_MAX, o->max_batch);
+        return rcnn_fail(err, RCNN_ERR_ARGUMENT, "session: want a batch of 1..%d, got %d", RCNN_BATCH_MAX,
+                         o->max_batch);
     }
     if (!(o->score_threshold <= 1)) {
         return rcnn_fail(err, RCNN_ERR_ARGUMENT, "session: want a score threshold of 0..1, got %g",
@@ -62,7 +65,8 @@ static rcnn_status check_options(const rcnn_session_options *o, const rcnn_model
     if (o->max_detections < 0 || o->max_detections > 100000) {
         return rcnn_fail(err, RCNN_ERR_ARGUMENT, "session: want 0..100000 detections, got %d", o->max_detections);
     }
-    if (o->long_side < 0 || o->short_side < 0 || o->long_side > RCNN_NET_SIDE_MAX || o->short_side > RCNN_NET_SIDE_MAX) {
+    if (o->long_side < 0 || o->short_side < 0 || o->long_side > RCNN_NET_SIDE_MAX ||
+        o->short_side > RCNN_NET_SIDE_MAX) {
         return rcnn_fail(err, RCNN_ERR_ARGUMENT, "session: want resize sides of 0..%d, got %dx%d", RCNN_NET_SIDE_MAX,
                          o->long_side, o->short_side);
     }
@@ -214,8 +218,8 @@ rcnn_status rcnn_session_plan_for(rcnn_session *s, int32_t width, int32_t height
     RCNN_TRY(rcnn_plan_create(s->model, &build, s->keep_values, s->vt, s->backend, &plan, err));
     plan->last_used = ++s->run_count;
     s->plans[s->plan_count++] = plan;
-    rcnn_log(RCNN_LOG_DEBUG, "session: planned %dx%d, %d ops, arena %.1f MB, scratch %.1f MB, in %.1f ms", width, height,
-             plan->graph.op_count, (double)plan->graph.arena_bytes / 1e6, (double)plan->scratch_bytes / 1e6,
+    rcnn_log(RCNN_LOG_DEBUG, "session: planned %dx%d, %d ops, arena %.1f MB, scratch %.1f MB, in %.1f ms", width,
+             height, plan->graph.op_count, (double)plan->graph.arena_bytes / 1e6, (double)plan->scratch_bytes / 1e6,
              rcnn_clock_ms() - start);
     *out = plan;
     return RCNN_OK;
@@ -344,8 +348,8 @@ static void take_boxes(rcnn_results *results, int32_t first_image, int32_t capac
 }
 
 /* mmdetection 2.x pastes to mask RoI / scale, a third rounding of the same box (spec section 10). */
-static void take_rounded_paste_boxes(const rcnn_session *s, rcnn_results *results, int32_t first_image, int32_t capacity,
-                                     const float *rois)
+static void take_rounded_paste_boxes(const rcnn_session *s, rcnn_results *results, int32_t first_image,
+                                     int32_t capacity, const float *rois)
 {
     for (int32_t i = first_image; i < results->image_count; i++) {
         const rcnn_result_image *image = &results->images[i];
@@ -361,8 +365,8 @@ static void take_rounded_paste_boxes(const rcnn_session *s, rcnn_results *result
     }
 }
 
-static rcnn_status take_labels_and_scores(rcnn_session *s, rcnn_results *results, int32_t first_image,
-                                          int32_t capacity, rcnn_error *err)
+static rcnn_status take_labels_and_scores(rcnn_session *s, rcnn_results *results, int32_t first_image, int32_t capacity,
+                                          rcnn_error *err)
 {
     const void *data;
     RCNN_TRY(host_named(s, "det_scores", &data, err));
@@ -459,7 +463,8 @@ rcnn_status rcnn_session_run(rcnn_session *s, const rcnn_image_view *images, int
                              rcnn_error *err)
 {
     if (!s || !out || count < 0 || (count > 0 && !images)) {
-        return rcnn_fail(err, RCNN_ERR_ARGUMENT, "session: session, images and out must not be NULL, count not negative");
+        return rcnn_fail(err, RCNN_ERR_ARGUMENT,
+                         "session: session, images and out must not be NULL, count not negative");
     }
     rcnn_status status = RCNN_OK;
     for (int32_t i = 0; i < count && status == RCNN_OK; i++) {

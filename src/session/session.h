@@ -4,8 +4,8 @@
 
 #include "session/plan.h"
 
-#define RCNN_NET_SIDE_MAX 16384 /* padded network input, each side */
-#define RCNN_SESSION_PLANS_MAX 16 /* padded shapes kept prepared; the least recently used makes room */
+#define RCNN_NET_SIDE_MAX      16384 /* padded network input, each side */
+#define RCNN_SESSION_PLANS_MAX 16    /* padded shapes kept prepared; the least recently used makes room */
 
 struct rcnn_session {
     const rcnn_model *model;
@@ -16,15 +16,15 @@ struct rcnn_session {
     rcnn_mask_format mask_format;
     float mask_threshold;
     uint8_t *label_wanted;
-    rcnn_build_options build;     /* width and height are filled per plan */
+    rcnn_build_options build; /* width and height are filled per plan */
 
     rcnn_plan *plans[RCNN_SESSION_PLANS_MAX];
     int32_t plan_count;
     uint64_t run_count;
-    rcnn_plan *current;           /* the plan whose values stand in the arena, or NULL */
-    void *arena, *scratch;        /* backend memory shared by all plans */
+    rcnn_plan *current;    /* the plan whose values stand in the arena, or NULL */
+    void *arena, *scratch; /* backend memory shared by all plans */
     size_t arena_bytes, scratch_bytes;
-    void *staging;                /* host copy of downloaded values */
+    void *staging; /* host copy of downloaded values */
     size_t staging_capacity;
     rcnn_frame frame;
 };

@@ -40,8 +40,12 @@ rcnn_status rcnn_build_conv(rcnn_builder *b, rcnn_stage stage, const char *layer
     const rcnn_layer *layer;
     RCNN_TRY(rcnn_build_layer(b, layer_name, &layer));
     rcnn_op op = rcnn_build_op(RCNN_OP_CONV, stage, layer_name);
-    op.w = (rcnn_op_weights){.weights = layer->weights, .bias = layer->bias, .out = layer->out, .in = layer->in,
-                             .kh = layer->kh, .kw = layer->kw};
+    op.w = (rcnn_op_weights){.weights = layer->weights,
+                             .bias = layer->bias,
+                             .out = layer->out,
+                             .in = layer->in,
+                             .kh = layer->kh,
+                             .kw = layer->kw};
     op.u.conv.stride = layer->stride;
     op.u.conv.pad = layer->kh / 2;
     op.u.conv.groups = layer->groups;

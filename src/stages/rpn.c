@@ -49,7 +49,8 @@ static rcnn_status add_head(rcnn_builder *b, int32_t level, rcnn_value_id *pred)
     return rcnn_build_conv(b, RCNN_STAGE_rpn, "rpn.pred", x, name, &plain, pred);
 }
 
-static rcnn_status add_select(rcnn_builder *b, const rcnn_value_id *pred, rcnn_value_id candidates[4], int32_t *capacity)
+static rcnn_status add_select(rcnn_builder *b, const rcnn_value_id *pred, rcnn_value_id candidates[4],
+                              int32_t *capacity)
 {
     const int32_t n = b->options->batch;
     rcnn_op op = rcnn_build_op(RCNN_OP_RPN_SELECT, RCNN_STAGE_rpn, "rpn.select");

@@ -6,12 +6,12 @@
 #include "model/model.h"
 
 typedef struct rcnn_build_options {
-    int32_t batch;                 /* images, 1 .. RCNN_BATCH_MAX                             */
-    int32_t width, height;         /* padded network input, multiples of config.size_divisor  */
-    float score_threshold;         /* detections need a higher score                          */
-    int32_t max_detections;        /* per image, >= 1                                         */
-    int32_t masks;                 /* 0: no mask head (always so for models without one)      */
-    const uint8_t *label_wanted;   /* [class_count] 0/1 or NULL = all; must outlive the graph */
+    int32_t batch;               /* images, 1 .. RCNN_BATCH_MAX                             */
+    int32_t width, height;       /* padded network input, multiples of config.size_divisor  */
+    float score_threshold;       /* detections need a higher score                          */
+    int32_t max_detections;      /* per image, >= 1                                         */
+    int32_t masks;               /* 0: no mask head (always so for models without one)      */
+    const uint8_t *label_wanted; /* [class_count] 0/1 or NULL = all; must outlive the graph */
 } rcnn_build_options;
 
 /* Fills an initialised, empty graph. The graph borrows the model's weights. Value names are part of the contract with
@@ -56,8 +56,8 @@ rcnn_status rcnn_build_layer(const rcnn_builder *b, const char *name, const rcnn
 
 typedef struct rcnn_conv_options {
     int32_t relu;
-    rcnn_value_id residual;  /* RCNN_NO_VALUE = none */
-    rcnn_value_id rows;      /* counts of packed rows, or RCNN_NO_VALUE */
+    rcnn_value_id residual; /* RCNN_NO_VALUE = none */
+    rcnn_value_id rows;     /* counts of packed rows, or RCNN_NO_VALUE */
 } rcnn_conv_options;
 
 /* conv of a model layer with padding kernel/2: src -> value `name`. */
