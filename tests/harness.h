@@ -16,8 +16,9 @@ typedef struct test_case {
     struct test_case *next;
 } test_case;
 
-static test_case *test_list;
-static int test_failures;
+/* unused in support files, which take only the random numbers */
+__attribute__((unused)) static test_case *test_list;
+__attribute__((unused)) static int test_failures;
 
 #define TEST(id)                                                            \
     static void test_run_##id(void);                                        \

@@ -1,0 +1,78 @@
+/* A graph of one op with inputs of its own, and running it on any backend: what the op list, the property tests and the
+ * golden tests of single ops share. Test code: running out of memory or building nonsense ends the program. */
+#ifndef RCNN_TESTS_OPS_ONE_OP_H
+#define RCNN_TESTS_OPS_ONE_OP_H
+
+#include <stdbool.h>
+
+#include "backend/backend.h"
+
+#define ONE_OP_VALUES_MAX (RCNN_OP_INPUTS_MAX + RCNN_OP_OUTPUTS_MAX + 1)
+#define ONE_OP_IMAGES_MAX 8
+
+/* Which elements of an output mean anything. */
+typedef enum one_op_live {
+    ONE_OP_ALL,  /* every element                                               */
+    ONE_OP_ROWS, /* the first sum(counts) entries of dim[0]; counts is an input */
+    ONE_OP_LISTS /* entries [n][0 .. counts[n]); counts is the last output      */
+} one_op_live;
+
+typedef struct one_op {
+    rcnn_op op; /* filled by the caller between begin and end */
+    rcnn_graph graph;
+    void *data[ONE_OP_VALUES_MAX]; /* bytes of input value id, NULL for outputs  */
+    rcnn_value_id counts;          /* input that says how many rows live, or RCNN_NO_VALUE */
+    rcnn_frame frame;
+    uint8_t *pixels[ONE_OP_IMAGES_MAX];
+    float *weights, *bias;
+    uint8_t *label_wanted;
+    uint64_t seed;
+} one_op;
+
+void one_op_begin(one_op *t, rcnn_op_kind kind, uint64_t seed);
+/* Adds an input value, zeroed; t->data[id] is the caller's to fill. */
+rcnn_value_id one_op_input(one_op *t, const char *name, rcnn_dtype dtype, int32_t rank, const int32_t *dim);
+/* The same of rank 4 and f32, filled with uniform values in [low,high). */
+rcnn_value_id one_op_activation(one_op *t, const char *name, const int32_t *dim, float low, float high);
+/* An i32 input [images] that holds `counts`. packed_rows: it becomes the op's `rows`. */
+rcnn_value_id one_op_counts(one_op *t, int32_t images, const int32_t *counts, bool packed_rows);
+rcnn_value_id one_op_output(one_op *t, const char *name, rcnn_dtype dtype, int32_t rank, const int32_t *dim);
+/* Weights [out][in][kh][kw] in +-sqrt(3/(in*kh*kw)), so that outputs stay about as large as inputs, and a bias in +-1/2. */
+void one_op_weights(one_op *t, int32_t out, int32_t in, int32_t kh, int32_t kw);
+/* Adds an image to the frame; rows are `slack` bytes longer than their pixels. Pixels are random unless filled later
+ * through t->pixels. scale and ratio follow from the sizes (DIVIDE and RATIO_F64 forms). */
+void one_op_image(one_op *t, rcnn_pixel_format format, int32_t width, int32_t height, int32_t net_width,
+                  int32_t net_height, size_t slack);
+void one_op_end(one_op *t);
+void one_op_free(one_op *t);
+
+size_t one_op_elements(const one_op *t, rcnn_value_id id);
+one_op_live one_op_live_of(const one_op *t, int32_t output);
+
+/* A prepared op on an opened backend. */
+typedef struct one_op_run {
+    const one_op *test;
+    const rcnn_backend_vt *vt;
+    rcnn_backend *backend;
+    rcnn_kernel *kernel;
+    void *value[ONE_OP_VALUES_MAX];
+    void *scratch;
+    void *result[RCNN_OP_OUTPUTS_MAX]; /* host copies, after one_op_fetch */
+} one_op_run;
+
+/* inplace: give output 0 the memory of the input that op.inplace names. *run is to be closed even after a failure. */
+rcnn_status one_op_open(const one_op *t, const rcnn_backend_vt *vt, int32_t threads, bool inplace, one_op_run *run,
+                        rcnn_error *err);
+/* Copies the inputs to the backend and fills outputs with 0xff bytes: NaN, -1. */
+rcnn_status one_op_load(one_op_run *run, rcnn_error *err);
+rcnn_status one_op_enqueue(one_op_run *run, rcnn_error *err);
+/* Copies the outputs back into run->result. INTERNAL when the bytes after a value were written to. */
+rcnn_status one_op_fetch(one_op_run *run, rcnn_error *err);
+void one_op_close(one_op_run *run);
+/* Element e of output i is live in these results. */
+bool one_op_is_live(const one_op *t, void *const *result, int32_t output, size_t element);
+
+/* All of it on ref with one thread; fails the program's checks through `err` alone. */
+rcnn_status one_op_on_ref(const one_op *t, one_op_run *run, rcnn_error *err);
+
+#endif
