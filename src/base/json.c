@@ -145,12 +145,12 @@ static rcnn_status add_code_point(rcnn_json *json, uint32_t c, rcnn_error *err)
 /* After "\u": one code unit, or two that form a surrogate pair. */
 static rcnn_status read_unicode_escape(rcnn_json *json, rcnn_error *err)
 {
-    uint32_t c;
+    uint32_t c = 0;
     RCNN_TRY(read_hex4(json, &c, err));
     if (c >= 0xd800 && c < 0xdc00 && json->size - json->position >= 6 && json->data[json->position] == '\\' &&
         json->data[json->position + 1] == 'u') {
         size_t second = json->position;
-        uint32_t low;
+        uint32_t low = 0;
         json->position += 2;
         RCNN_TRY(read_hex4(json, &low, err));
         if (low >= 0xdc00 && low < 0xe000) {
