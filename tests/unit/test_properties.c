@@ -81,10 +81,12 @@ TEST(decode_clamps_growth)
 
 /* ------------------------------------------------------------ box_select */
 
-static void begin_select(one_op *t, int32_t classes, const float *row, const float proposal[4])
+/* background_first: logits and deltas start with an entry of the background. */
+static void begin_select(one_op *t, int32_t classes, int32_t background_first, const float *row,
+                         const float proposal[4])
 {
     const int32_t count = 1;
-    const int32_t pred_dim[2] = {1, classes + 1 + 4 * classes};
+    const int32_t pred_dim[2] = {1, classes + 1 + 4 * (classes + background_first)};
     const int32_t box_dim[3] = {1, 1, 4};
     const int32_t out_dim[3] = {1, classes, 4};
     one_op_begin(t, RCNN_OP_BOX_SELECT, 1);
@@ -93,7 +95,8 @@ static void begin_select(one_op *t, int32_t classes, const float *row, const flo
     memcpy(t->data[one_op_input(t, "proposals", RCNN_F32, 3, box_dim)], proposal, 4 * sizeof *proposal);
     one_op_counts(t, 1, &count, false);
     t->op.u.box_select.class_count = classes;
-    t->op.u.box_select.delta_classes = classes;
+    t->op.u.box_select.background_first = background_first;
+    t->op.u.box_select.delta_classes = classes + background_first;
     t->op.u.box_select.score_threshold = -1;
     t->op.u.box_select.decode = (rcnn_decode){.weight = {0.1f, 0.1f, 0.2f, 0.2f}, .multiply = 1, .clamp_both = 1};
     one_op_output(t, "boxes", RCNN_F32, 3, out_dim);
@@ -110,10 +113,31 @@ TEST(box_stage_golden)
     const float want[4] = {94.1191f, 0, 281.8809f, 705.1245f};
     one_op t;
     one_op_run run;
-    begin_select(&t, 1, row, proposal);
+    begin_select(&t, 1, 0, row, proposal);
     if (ran(&t, &run)) {
         CHECK(near_box(run.result[0], want, 1e-3f));
         CHECK(*(float *)run.result[1] == 0.5f);
+    }
+    one_op_close(&run);
+    one_op_free(&t);
+}
+
+TEST(background_first_shifts_logits_and_deltas)
+{
+    const float row[3 + 12] = {0, 1, 2, /* background */ 9, 9, 9, 9, /* label 0 */ 0,
+                               0, 0, 0, /* label 1 */ 5,    0, 0, 0};
+    const float proposal[4] = {100, 50, 260, 210};
+    const float want[2][4] = {{100, 50, 260, 210}, {180, 50, 340, 210}}; /* dx 5 * 0.1 of a width of 160 */
+    one_op t;
+    one_op_run run;
+    begin_select(&t, 2, 1, row, proposal);
+    if (ran(&t, &run)) {
+        CHECK(*(int32_t *)run.result[3] == 2);
+        for (int i = 0; i < 2; i++) {
+            CHECK(((int32_t *)run.result[2])[i] == i);
+            CHECK(near_box((float *)run.result[0] + (size_t)i * 4, want[i], 1e-4f));
+            CHECK(fabsf(((float *)run.result[1])[i] - expf(row[i + 1]) / (1 + expf(1) + expf(2))) < 1e-6f);
+        }
     }
     one_op_close(&run);
     one_op_free(&t);
@@ -134,7 +158,7 @@ TEST(softmax_sums_to_one)
         }
         one_op t;
         one_op_run run;
-        begin_select(&t, 80, row, proposal);
+        begin_select(&t, 80, 0, row, proposal);
         if (ran(&t, &run)) {
             double sum = 1 / total; /* the background's share */
             const float *scores = run.result[1];
@@ -161,7 +185,7 @@ TEST(rpn_order_by_hand)
     one_op t;
     one_op_run run;
     one_op_begin(&t, RCNN_OP_RPN_SELECT, 1);
-    one_op_image(&t, RCNN_PIXEL_GRAY8, 64, 64, 64, 64, 0);
+    one_op_image(&t, RCNN_PIXEL_GRAY8, 64, 20, 64, 20, 0); /* wider than high: the lower edge clips */
     float *pred = t.data[one_op_input(&t, "pred", RCNN_F32, 4, pred_dim)];
     t.op.u.rpn_select.level_count = 1;
     t.op.u.rpn_select.anchor_count = 3;
@@ -172,7 +196,7 @@ TEST(rpn_order_by_hand)
     t.op.u.rpn_select.decode = (rcnn_decode){.weight = {1, 1, 1, 1}, .multiply = 1, .clamp_both = 1};
     for (int i = 0; i < 6; i++) {
         pred[i / 3 * 15 + i % 3] = LOGITS[i];
-        const float base[4] = {2.0f + (float)(i % 3), 4, 10, 12};
+        const float base[4] = {2.0f + (float)(i % 3), 4, 10, 30};
         memcpy(t.op.u.rpn_select.base[0][i % 3], base, sizeof base);
     }
     one_op_output(&t, "boxes", RCNN_F32, 3, dim);
@@ -184,7 +208,7 @@ TEST(rpn_order_by_hand)
         CHECK(*(int32_t *)run.result[3] == 4);
         for (int k = 0; k < 4; k++) {
             const float x = (float)(WANT[k] / 3 * 16);
-            const float want[4] = {2.0f + (float)(WANT[k] % 3) + x, 4, 10 + x, 12};
+            const float want[4] = {2.0f + (float)(WANT[k] % 3) + x, 4, 10 + x, 20};
             CHECK(near_box((float *)run.result[0] + (size_t)k * 4, want, 1e-5f));
             CHECK(fabsf(((float *)run.result[1])[k] - 1 / (1 + expf(-LOGITS[WANT[k]]))) < 1e-6f);
         }
@@ -427,6 +451,23 @@ TEST(roi_levels_at_their_boundaries)
         one_op_close(&run);
         one_op_free(&t);
     }
+}
+
+/* One bin of 2x2 samples; in each RoI two of the four lie more than a cell outside and count as 0, the other two are
+ * clamped to the border (P2 is 256x256 cells of 4 pixels). */
+TEST(roi_samples_clamp_within_one_cell_of_the_map)
+{
+    static const float ROIS[4][4] = {{40, -6, 44, -2}, {-6, 40, -2, 44}, {40, 1023, 44, 1027}, {1023, 40, 1027, 44}};
+    one_op t;
+    one_op_run run;
+    build_roi(&t, map_constant, RCNN_LEVEL_MMDET, 2, 0, 1, 4, ROIS);
+    if (ran(&t, &run)) {
+        for (int i = 0; i < 4; i++) {
+            CHECK_MSG(((float *)run.result[0])[i] == 0.375f, "RoI %d: %g", i, (double)((float *)run.result[0])[i]);
+        }
+    }
+    one_op_close(&run);
+    one_op_free(&t);
 }
 
 /* ---------------------------------------------------------------- detect */
