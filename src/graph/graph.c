@@ -11,16 +11,9 @@ static const char *const OP_NAMES[] = {
 #undef OP
 };
 
-static const size_t DTYPE_BYTES[] = {4, 2, 2, 8, 1, 1, 2, 4, 8, 1}; /* order of rcnn_dtype */
-
 const char *rcnn_op_kind_name(rcnn_op_kind kind)
 {
     return (unsigned)kind < RCNN_OP_KIND_COUNT ? OP_NAMES[kind] : "unknown";
-}
-
-size_t rcnn_dtype_bytes(rcnn_dtype dtype)
-{
-    return (size_t)dtype < sizeof DTYPE_BYTES / sizeof DTYPE_BYTES[0] ? DTYPE_BYTES[dtype] : 0;
 }
 
 void rcnn_graph_init(rcnn_graph *graph)

@@ -8,6 +8,7 @@
 #ifndef RCNN_GRAPH_GRAPH_H
 #define RCNN_GRAPH_GRAPH_H
 
+#include "base/dtype.h"
 #include "base/rules.h"
 #include "base/status.h"
 
@@ -194,7 +195,6 @@ rcnn_status rcnn_graph_add_op(rcnn_graph *graph, const rcnn_op *op, rcnn_error *
 /* Keeps a value alive to the end. */
 void rcnn_graph_mark_output(rcnn_graph *graph, rcnn_value_id value);
 rcnn_value_id rcnn_graph_find(const rcnn_graph *graph, const char *name); /* RCNN_NO_VALUE when absent */
-size_t rcnn_dtype_bytes(rcnn_dtype dtype);
 const char *rcnn_op_kind_name(rcnn_op_kind kind);
 /* Multiply-accumulates of an op at full capacity (0 for ops without arithmetic to speak of). */
 int64_t rcnn_op_macs(const rcnn_graph *graph, const rcnn_op *op);

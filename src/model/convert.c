@@ -4,24 +4,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-static const struct {
-    const char *name;
-    size_t bytes;
-} DTYPES[] = {[RCNN_F32] = {"F32", 4}, [RCNN_F16] = {"F16", 2},  [RCNN_BF16] = {"BF16", 2}, [RCNN_F64] = {"F64", 8},
-              [RCNN_I8] = {"I8", 1},   [RCNN_U8] = {"U8", 1},    [RCNN_I16] = {"I16", 2},   [RCNN_I32] = {"I32", 4},
-              [RCNN_I64] = {"I64", 8}, [RCNN_BOOL] = {"BOOL", 1}};
-#define DTYPE_COUNT (sizeof DTYPES / sizeof DTYPES[0])
-
-size_t rcnn_dtype_bytes(rcnn_dtype dtype)
-{
-    return (size_t)dtype < DTYPE_COUNT ? DTYPES[dtype].bytes : 0;
-}
-
-const char *rcnn_dtype_name(rcnn_dtype dtype)
-{
-    return (size_t)dtype < DTYPE_COUNT ? DTYPES[dtype].name : "?";
-}
-
 static uint32_t float_bits(float value)
 {
     uint32_t bits;
@@ -127,7 +109,7 @@ ROW(bool, uint8_t, value ? 1.0f : 0.0f)
 
 typedef void (*row_fn)(const uint8_t *src, ptrdiff_t step, size_t count, float *dst);
 
-static const row_fn ROWS[DTYPE_COUNT] = {
+static const row_fn ROWS[RCNN_DTYPE_COUNT] = {
     [RCNN_F32] = row_f32, [RCNN_F16] = row_f16, [RCNN_BF16] = row_bf16, [RCNN_F64] = row_f64, [RCNN_I8] = row_i8,
     [RCNN_U8] = row_u8,   [RCNN_I16] = row_i16, [RCNN_I32] = row_i32,   [RCNN_I64] = row_i64, [RCNN_BOOL] = row_bool};
 
@@ -184,7 +166,7 @@ static void copy_strided(const rcnn_tensor_info *t, row_fn row, float *dst)
 
 rcnn_status rcnn_tensor_to_f32(const rcnn_tensor_info *t, float *dst, rcnn_error *err)
 {
-    if ((size_t)t->dtype >= DTYPE_COUNT) {
+    if ((size_t)t->dtype >= RCNN_DTYPE_COUNT) {
         return rcnn_fail(err, RCNN_ERR_UNSUPPORTED, "tensor '%s': element type %d is unknown", t->name, (int)t->dtype);
     }
     size_t count = rcnn_tensor_element_count(t);

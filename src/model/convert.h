@@ -1,14 +1,9 @@
-/* Element types of weights: sizes, names, and conversion to and from float32. Rounding is to nearest even everywhere;
+/* Element types of weights: conversion to and from float32. Rounding is to nearest even everywhere;
  * the floating-point environment is not consulted, so results are the same under flush-to-zero. */
 #ifndef RCNN_MODEL_CONVERT_H
 #define RCNN_MODEL_CONVERT_H
 
-#include "base/status.h"
-
-/* Bytes of one element; 0 for a value outside the enumeration. */
-size_t rcnn_dtype_bytes(rcnn_dtype dtype);
-/* The safetensors name: "F32", "BF16", "BOOL"; "?" for a value outside the enumeration. */
-const char *rcnn_dtype_name(rcnn_dtype dtype);
+#include "base/dtype.h"
 
 /* IEEE half: subnormals kept, values of 65520 and above become infinity, NaN stays NaN (quiet, upper payload kept). */
 uint16_t rcnn_f32_to_f16(float value);
