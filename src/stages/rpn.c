@@ -60,7 +60,8 @@ static rcnn_status add_select(rcnn_builder *b, const rcnn_value_id *pred, rcnn_v
     op.u.rpn_select.pre_nms = b->config->rpn_pre_nms;
     op.u.rpn_select.min_size = (float)b->config->rpn_min_size;
     op.u.rpn_select.min_inclusive = b->config->rpn_min_inclusive;
-    op.u.rpn_select.decode = (rcnn_decode){.weight = {1, 1, 1, 1}, .multiply = 1, .clamp_both = b->config->clamp_both};
+    op.u.rpn_select.decode = (rcnn_decode){
+        .weight = {1, 1, 1, 1}, .multiply = b->config->delta_multiply, .clamp_both = b->config->clamp_both};
     int64_t total = 0;
     for (int32_t l = 0; l < RCNN_LEVELS_MAX; l++) {
         rcnn_build_input(&op, pred[l]);
@@ -99,5 +100,7 @@ rcnn_status rcnn_stage_rpn(rcnn_builder *b)
     RCNN_TRY(rcnn_build_output(b, &op, "proposal_scores", RCNN_F32, 2, dim, NULL));
     RCNN_TRY(rcnn_build_output(b, &op, "proposal_groups", RCNN_I32, 2, dim, NULL));
     RCNN_TRY(rcnn_build_output(b, &op, "proposal_counts", RCNN_I32, 1, dim, &b->proposal_counts));
-    return rcnn_graph_add_op(b->graph, &op, b->err);
+    RCNN_TRY(rcnn_graph_add_op(b->graph, &op, b->err));
+    rcnn_graph_mark_output(b->graph, b->proposal_counts); /* how many proposals there were, for reports */
+    return RCNN_OK;
 }
