@@ -94,6 +94,12 @@ static rcnn_status pop_mark(rcnn_pickle *p, size_t *first, rcnn_error *err)
     return RCNN_OK;
 }
 
+/* The stack's values from index `first` on; NULL when there are none, as the stack may be unallocated then. */
+static rcnn_node *const *values_from(const rcnn_pickle *p, size_t first)
+{
+    return p->stack.count > first ? p->stack.items + first : NULL;
+}
+
 static rcnn_status op_mark(rcnn_pickle *p, rcnn_error *err)
 {
     void *marks = p->marks;
@@ -483,7 +489,7 @@ static rcnn_status op_empty_set(rcnn_pickle *p, rcnn_error *err)
 static rcnn_status collect(rcnn_pickle *p, rcnn_node_kind kind, size_t first, rcnn_error *err)
 {
     rcnn_node *node = rcnn_node_new(p, kind);
-    if (!node || !rcnn_node_append(p, node, p->stack.items + first, p->stack.count - first)) {
+    if (!node || !rcnn_node_append(p, node, values_from(p, first), p->stack.count - first)) {
         return fail_memory(p, err);
     }
     p->stack.count = first;
@@ -526,7 +532,7 @@ static rcnn_status extend(rcnn_pickle *p, rcnn_node *target, size_t first, rcnn_
     if (!list && target->kind != RCNN_NODE_CALL) {
         return fail_format(p, "items are appended to what is no list", err);
     }
-    if (list && !rcnn_node_append(p, target, p->stack.items + first, p->stack.count - first)) {
+    if (list && !rcnn_node_append(p, target, values_from(p, first), p->stack.count - first)) {
         return fail_memory(p, err);
     }
     p->stack.count = first;
@@ -571,7 +577,7 @@ static rcnn_status set_items(rcnn_pickle *p, rcnn_node *target, size_t first, rc
     }
     rcnn_node *dict = NULL;
     RCNN_TRY(item_dict(p, target, &dict, err));
-    if (!rcnn_node_append_pairs(p, dict, p->stack.items + first, count / 2)) {
+    if (!rcnn_node_append_pairs(p, dict, values_from(p, first), count / 2)) {
         return fail_memory(p, err);
     }
     p->stack.count = first;
