@@ -75,6 +75,9 @@ def randomise(model, seed):
         elif value.dim() >= 2:
             fan = value[0].numel() if "conv5_mask" not in name else value.shape[0]
             value.copy_(torch.randn(value.shape, generator=g) * math.sqrt(2.0 / fan))
+    for name, value in state.items():
+        if name.endswith("running_var"):
+            gc.narrow_channels(state[name.replace("running_var", "weight")], value)
     model.load_state_dict(state)
 
 
@@ -160,8 +163,8 @@ def calibrate(model, rgb, classes):
 
     v, _ = run(model, rgb)
     rows = torch.cat([torch.from_numpy(v[f"rpn_pred{i}"]).flatten(0, 2) for i in range(2, 6)])
-    rescale(model.rpn.head.cls_logits, rows[:, :3], 2.0)
-    rescale(model.rpn.head.bbox_pred, rows[:, 3:], 0.25)
+    rescale(model.rpn.head.cls_logits, rows[:, :3], 2.0, gc.RPN_LOGIT_MEAN)
+    rescale(model.rpn.head.bbox_pred, rows[:, 3:], gc.RPN_DELTA_SPREAD, gc.RPN_DELTA_MEAN)
     rows = torch.from_numpy(run(model, rgb)[0]["box_pred"])
     mean = torch.zeros(classes + 1)
     mean[0] = 1.5

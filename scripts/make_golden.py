@@ -32,16 +32,17 @@ import rle
 
 SMALL = {"long_side": 128, "short_side": 80, "rpn_pre_nms": 30, "rpn_post_nms": 20, "max_detections": 8}
 LARGE = {"long_side": 640, "short_side": 480, "rpn_pre_nms": 60, "rpn_post_nms": 150, "max_detections": 30}
-# name: how it is made, seed, picture of the small and the large run (width, height), half-precision file
+# name: how it is made, seed, picture of the small and the large run (width, height), half-precision file.
+# The seeds are ones that give proposals on all four RoI levels in the large run.
 MODELS = {
-    "torchvision_v1": ("torchvision", "v1", 11, (100, 87), (166, 125), True),
-    "torchvision_v2": ("torchvision", "v2", 12, (79, 95), (120, 161), True),
-    "torchvision_r18_faster": ("torchvision", "faster", 13, (134, 93), (171, 128), True),
-    "mmdet2": ("mmdet", gc.Thin(planes=4, blocks=(2, 1, 1, 1)), 24, (149, 97), (159, 106), True),
-    "mmdet2_caffe": ("mmdet", gc.Thin(planes=4, fpn=8, style="caffe"), 15, (67, 91), (115, 147), False),
-    "mmdet3_resnext": ("mmdet", gc.Thin(planes=4, groups=4), 26, (96, 96), (170, 113), True),
+    "torchvision_v1": ("torchvision", "v1", 231, (100, 87), (166, 125), True),
+    "torchvision_v2": ("torchvision", "v2", 32, (79, 95), (120, 161), True),
+    "torchvision_r18_faster": ("torchvision", "faster", 193, (134, 93), (171, 128), True),
+    "mmdet2": ("mmdet", gc.Thin(planes=4, blocks=(2, 1, 1, 1)), 64, (149, 97), (159, 106), True),
+    "mmdet2_caffe": ("mmdet", gc.Thin(planes=4, fpn=8, style="caffe"), 135, (67, 91), (115, 147), False),
+    "mmdet3_resnext": ("mmdet", gc.Thin(planes=4, groups=4), 86, (96, 96), (170, 113), True),
     "mmdet3_faster": ("mmdet", gc.Thin(planes=4, mask=False), 17, (81, 79), (121, 90), True),
-    "detectron2": ("detectron2", gc.Thin(style="caffe", planes=4, fpn=8), 18, (143, 113), (113, 170), False),
+    "detectron2": ("detectron2", gc.Thin(style="caffe", planes=4, fpn=8), 138, (143, 113), (113, 170), False),
 }
 CLASSES = 5
 

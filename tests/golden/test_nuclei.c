@@ -1,0 +1,108 @@
+/* The trained checkpoint on real pictures, against what torchvision found in them (data/nuclei.safetensors, made by
+ * scripts/oracle_nuclei.py; it holds numbers only). Pictures and checkpoint stand in ../shared beside the source tree;
+ * without them the test is skipped. */
+#include "golden.h"
+#include "harness.h"
+
+#define SHARED          RCNN_SOURCE_DIR "/../shared/"
+#define CHECKPOINT      SHARED "checkpoints/mask_rcnn_r50_fpn_nuclei_fp16.pth"
+#define SCORE_FLOOR     0.5f
+#define BOX_TOLERANCE   0.05f
+#define SCORE_TOLERANCE 1e-4f
+#define AREA_TOLERANCE  0.01 /* of the mask's area, plus 2 pixels */
+
+static rcnn_model *load_model(void)
+{
+    static const char *const overrides[] = {"size_rule=floor_f32", "max_detections=400"};
+    rcnn_error err = {0};
+    rcnn_model *model = NULL;
+    rcnn_model_options options;
+    rcnn_model_options_init(&options);
+    options.overrides = overrides;
+    options.override_count = 2;
+    CHECK_OK(rcnn_model_load(CHECKPOINT, &options, &model, &err), err);
+    return model;
+}
+
+static rcnn_session *open_session(const rcnn_model *model)
+{
+    rcnn_error err = {0};
+    rcnn_session *session = NULL;
+    rcnn_session_options options;
+    rcnn_session_options_init(&options);
+    options.backend = "auto";
+    options.num_threads = 2;
+    options.score_threshold = SCORE_FLOOR;
+    options.mask_format = RCNN_MASK_RLE;
+    CHECK_OK(rcnn_session_create(model, &options, &session, &err), err);
+    return session;
+}
+
+/* Row i of the expectations: x1 y1 x2 y2 score area; detections stand in score order. */
+static void check_detection(const char *name, rcnn_results *results, int32_t i, const float *want)
+{
+    rcnn_error err = {0};
+    rcnn_detection d = {0};
+    rcnn_mask mask = {0};
+    CHECK(rcnn_results_get(results, 0, i, &d) == RCNN_OK);
+    CHECK_OK(rcnn_results_get_mask(results, 0, i, RCNN_MASK_RLE, &mask, &err), err);
+    const float got[5] = {d.x1, d.y1, d.x2, d.y2, d.score};
+    for (int32_t k = 0; k < 5; k++) {
+        CHECK_MSG(fabsf(got[k] - want[k]) <= (k < 4 ? BOX_TOLERANCE : SCORE_TOLERANCE),
+                  "%s: detection %d, number %d: %.6f, want %.6f", name, i, k, (double)got[k], (double)want[k]);
+    }
+    double area = (double)rcnn_rle_area(mask.counts, mask.count);
+    CHECK_MSG(fabs(area - (double)want[5]) <= AREA_TOLERANCE * (double)want[5] + 2,
+              "%s: detection %d: mask of %.0f pixels, want %.0f", name, i, area, (double)want[5]);
+}
+
+static void check_picture(rcnn_session *session, const rcnn_tensor_info *want)
+{
+    char path[512];
+    rcnn_error err = {0};
+    rcnn_image *image = NULL;
+    rcnn_image_view view;
+    rcnn_results *results = NULL;
+    snprintf(path, sizeof path, SHARED "nuclei/img/%s", want->name);
+    CHECK_OK(rcnn_image_load(path, NULL, &image, &err), err);
+    REQUIRE(image != NULL);
+    rcnn_image_get_view(image, &view);
+    CHECK_OK(rcnn_session_run(session, &view, 1, &results, &err), err);
+    int32_t count = rcnn_results_count(results, 0);
+    printf("%s: %d detections above %.1f in %.0f ms\n", want->name, count, (double)SCORE_FLOOR,
+           results ? rcnn_results_stage_ms(results, -1) : 0.0);
+    CHECK_MSG(count == (int32_t)want->shape[0], "%s: %d detections, want %d", want->name, count,
+              (int32_t)want->shape[0]);
+    for (int32_t i = 0; i < count && i < (int32_t)want->shape[0]; i++) {
+        check_detection(want->name, results, i, (const float *)want->data + 6 * i);
+    }
+    rcnn_results_destroy(results);
+    rcnn_image_destroy(image);
+}
+
+TEST(real_pictures_match_torchvision)
+{
+    rcnn_error err = {0};
+    rcnn_weights *expected = NULL;
+    FILE *checkpoint = fopen(CHECKPOINT, "rb");
+    if (!checkpoint) {
+        SKIP("no ../shared/checkpoints beside the source tree: the nuclei test needs its checkpoint and pictures");
+    }
+    fclose(checkpoint);
+    if (!golden_backend(1)) {
+        SKIP("only the ref backend is built in: too slow for the nuclei pictures");
+    }
+    CHECK_OK(rcnn_weights_open(RCNN_SOURCE_DIR "/tests/golden/data/nuclei.safetensors", &expected, &err), err);
+    rcnn_model *model = load_model();
+    rcnn_session *session = model ? open_session(model) : NULL;
+    for (int32_t i = 0; session && expected && i < rcnn_weights_count(expected); i++) {
+        rcnn_tensor_info want;
+        CHECK(rcnn_weights_get(expected, i, &want) == RCNN_OK);
+        check_picture(session, &want);
+    }
+    rcnn_session_destroy(session);
+    rcnn_model_destroy(model);
+    rcnn_weights_close(expected);
+}
+
+TEST_MAIN
