@@ -1,0 +1,425 @@
+/* The program from outside: exit status, the number of lines it says, the files it leaves. The model is the thin one of
+ * the golden data, so that these tests take no time; tests that need it are skipped visibly when it is absent. */
+#include "harness.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "json_check.h"
+#include "run_program.h"
+
+#if RCNN_HAVE_ONEDNN
+#define DEVICE "cpu"
+#else
+#define DEVICE "ref" /* fast enough for the thin model */
+#endif
+#define THIN_MODEL RCNN_SOURCE_DIR "/tests/golden/data/mmdet2/model.pth"
+#define HOSTILE    RCNN_SOURCE_DIR "/tests/unit/data/hostile"
+#define THIN       "-m", THIN_MODEL, "--scale", "160x96", "--threads", "2", "--device", DEVICE
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1 /* memory and time are the sanitizer's then */
+#else
+#define SANITIZED 0
+#endif
+
+static int have_thin_model(void)
+{
+    if (access(THIN_MODEL, R_OK) == 0) {
+        return 1;
+    }
+    fprintf(stderr, "SKIPPED: no %s\n", THIN_MODEL);
+    return 0;
+}
+
+/* Exit status and number of lines on standard error. */
+static void check_run(program_run *run, int status, int lines, const char *mention)
+{
+    CHECK_MSG(run->status == status, "exit status %d, wanted %d: %s", run->status, status, run->err);
+    CHECK_MSG(count_lines(run->err) == lines, "%d lines, wanted %d: %s", count_lines(run->err), lines, run->err);
+    CHECK_MSG(!mention || strstr(run->err, mention), "no '%s' in: %s", mention, run->err);
+}
+
+static char *join(const char *directory, const char *name)
+{
+    size_t capacity = strlen(directory) + strlen(name) + 2;
+    char *path = malloc(capacity);
+    if (!path) {
+        exit(1);
+    }
+    snprintf(path, capacity, "%s/%s", directory, name);
+    return path;
+}
+
+/* A grey-scale ramp as PGM. */
+static void write_image(const char *directory, const char *name)
+{
+    char *path = join(directory, name);
+    FILE *file = fopen(path, "wb");
+    CHECK(file != NULL);
+    if (file) {
+        fprintf(file, "P5\n48 32\n255\n");
+        for (int i = 0; i < 48 * 32; i++) {
+            fputc((i * 7 + i / 48 * 31) & 255, file);
+        }
+        fclose(file);
+    }
+    free(path);
+}
+
+static char *read_file(const char *directory, const char *name)
+{
+    char *path = join(directory, name), *text = NULL;
+    FILE *file = fopen(path, "rb");
+    if (file) {
+        text = calloc(1 << 20, 1);
+        if (text) {
+            (void)!fread(text, 1, (1 << 20) - 1, file);
+        }
+        fclose(file);
+    }
+    free(path);
+    return text;
+}
+
+static int exists(const char *directory, const char *name)
+{
+    char *path = join(directory, name);
+    int found = access(path, F_OK) == 0;
+    free(path);
+    return found;
+}
+
+/* ------------------------------------------------------------------- usage */
+
+TEST(bad_usage_is_one_line_and_two)
+{
+    static const char *const BAD[][4] = {
+        {"detct", NULL},
+        {"detect", NULL},
+        {"detect", "a.png", "--score=2", NULL},
+        {"detect", "a.png", "--scroe", NULL},
+        {"detect", "a.png", "--masks=mesh", NULL},
+        {"detect", "a.png", "--scale=1333", NULL},
+        {"detect", "a.png", "--threads=0", NULL},
+        {"detect", "a.png", "--set=x", NULL},
+        {"detect", "a.png", "--max-dets", NULL},
+        {"detect", "a.png", "--device=gpu", NULL},
+        {"info", "a", "b", NULL},
+        {"convert", "a", NULL},
+        {"convert", "a", "b", "--weights=int4"},
+        {"help", "nothing", NULL},
+        {"--frobnicate", NULL},
+    };
+    for (size_t i = 0; i < sizeof BAD / sizeof BAD[0]; i++) {
+        program_run run;
+        REQUIRE(RUN(&run, BAD[i][0], BAD[i][1], BAD[i][2], BAD[i][3]) == 0);
+        check_run(&run, 2, 1, "rcnn: ");
+        CHECK(run.out[0] == '\0');
+        run_free(&run);
+    }
+}
+
+TEST(help_and_version_work)
+{
+    program_run run;
+    REQUIRE(RUN(&run, "--help") == 0);
+    check_run(&run, 0, 0, NULL);
+    CHECK(strstr(run.out, "detect") && strstr(run.out, "doctor"));
+    run_free(&run);
+    REQUIRE(RUN(&run, "detect", "--help") == 0);
+    check_run(&run, 0, 0, NULL);
+    CHECK(strstr(run.out, "--max-dets N"));
+    run_free(&run);
+    REQUIRE(RUN(&run, "version") == 0);
+    check_run(&run, 0, 0, NULL);
+    CHECK(strncmp(run.out, "rcnn ", 5) == 0);
+    run_free(&run);
+    REQUIRE(RUN(&run, "doctor") == 0);
+    check_run(&run, 0, 0, NULL);
+    CHECK(strstr(run.out, "processor:") && strstr(run.out, "ref: usable"));
+    run_free(&run);
+}
+
+/* ----------------------------------------------------------------- failures */
+
+TEST(missing_things_are_one_line_and_one)
+{
+    char *base = make_scratch_directory();
+    program_run run;
+    REQUIRE(RUN_IN(base, &run, "info", "nothing.pth") == 0);
+    check_run(&run, 1, 1, "nothing.pth");
+    run_free(&run);
+    REQUIRE(RUN_IN(base, &run, "convert", "nothing.pth", "out.safetensors") == 0);
+    check_run(&run, 1, 1, "nothing.pth");
+    run_free(&run);
+    REQUIRE(RUN_IN(base, &run, "detect", "a.png", "-m", "nothing.pth", "--no-overlay") == 0);
+    check_run(&run, 1, 1, "nothing.pth");
+    run_free(&run);
+    REQUIRE(RUN_IN(base, &run, "detect", ".") == 0);
+    check_run(&run, 1, 1, "no images");
+    run_free(&run);
+    REQUIRE(RUN_IN(base, &run, "detect", "*.png") == 0);
+    check_run(&run, 1, 1, "no file matches");
+    run_free(&run);
+    CHECK(count_entries(base) == 0);
+    remove_tree(base);
+}
+
+TEST(unwritable_places_are_known_before_the_model)
+{
+    char *base = make_scratch_directory();
+    program_run run;
+    write_image(base, "a.pgm");
+    REQUIRE(RUN_IN(base, &run, "detect", "a.pgm", "-m", "nothing.pth", "--no-overlay", "--json", "none/x.json") == 0);
+    check_run(&run, 1, 1, "none/x.json");
+    run_free(&run);
+    if (RCNN_HAVE_CAIRO) {
+        REQUIRE(RUN_IN(base, &run, "detect", "a.pgm", "-m", "nothing.pth", "-o", "a.pgm/sub") == 0);
+        check_run(&run, 1, 1, "--output: 'a.pgm/sub'");
+        run_free(&run);
+    }
+    CHECK(count_entries(base) == 1);
+    remove_tree(base);
+}
+
+TEST(full_standard_output_is_a_failure)
+{
+    char *base = make_scratch_directory();
+    program_run run;
+    if (access("/dev/full", W_OK) == 0 && have_thin_model()) {
+        write_image(base, "a.pgm");
+        REQUIRE(RUN_IN(base, &run, "detect", "a.pgm", "b.pgm", THIN, "--quiet", "--json", "/dev/full") == 0);
+        check_run(&run, 1, 1, "/dev/full");
+        run_free(&run);
+    }
+    remove_tree(base);
+}
+
+/* ------------------------------------------------------------------ detect */
+
+static void check_detections(const char *text, int images, int with_masks)
+{
+    json_counts counts;
+    rcnn_error err = {0};
+    REQUIRE(text != NULL);
+    CHECK_OK(json_check(text, &counts, &err), err);
+    CHECK_MSG(counts.images == images && counts.timings == images, "%d images", counts.images);
+    CHECK(counts.scores == counts.detections && counts.names == counts.detections && counts.ids == counts.detections);
+    CHECK(counts.segmentations == (with_masks ? counts.detections : 0));
+    CHECK_MSG(counts.detections > 0, "no detections: the test tests little");
+}
+
+TEST(json_is_valid_in_every_mask_form)
+{
+    static const char *const FORMS[] = {"none", "raw", "crop", "rle", "polygon", "full"};
+    if (!have_thin_model()) {
+        return;
+    }
+    char *base = make_scratch_directory();
+    write_image(base, "a.pgm");
+    for (size_t i = 0; i < sizeof FORMS / sizeof FORMS[0]; i++) {
+        program_run run;
+        REQUIRE(RUN_IN(base, &run, "detect", "a.pgm", THIN, "--score", "0", "-n", "5", "--masks", FORMS[i], "--json",
+                       "-") == 0);
+        check_run(&run, 0, 1, "a.pgm: 48x32, 5 found (the limit"); /* the summary line, as JSON has standard output */
+        check_detections(run.out, 1, i > 0);
+        run_free(&run);
+    }
+    CHECK(!exists(base, "rcnn_out"));
+    remove_tree(base);
+}
+
+TEST(bad_file_among_good_ones_is_skipped)
+{
+    if (!have_thin_model()) {
+        return;
+    }
+    char *base = make_scratch_directory();
+    program_run run;
+    write_image(base, "a.pgm");
+    write_image(base, "c.pgm");
+    char *bad = join(base, "b.pgm");
+    FILE *file = fopen(bad, "w");
+    REQUIRE(file != NULL);
+    fputs("P5\n999 999\n255\nshort", file);
+    fclose(file);
+    REQUIRE(RUN_IN(base, &run, "detect", "*.pgm", "gone.png", THIN, "--score=0", "--json", "d.json") == 0);
+    check_run(&run, 1, 2, "b.pgm");
+    CHECK_MSG(count_lines(run.out) == 2, "%s", run.out);
+    char *json = read_file(base, "d.json");
+    check_detections(json, 2, 1);
+    free(json);
+    run_free(&run);
+    free(bad);
+    remove_tree(base);
+}
+
+TEST(pictures_are_written)
+{
+    if (!have_thin_model() || !RCNN_HAVE_CAIRO) {
+        return;
+    }
+    char *base = make_scratch_directory();
+    program_run run;
+    write_image(base, "a.pgm");
+    write_image(base, "a.ppm");
+    REQUIRE(RUN_IN(base, &run, "detect", ".", THIN, "--score=0") == 0);
+    check_run(&run, 0, 0, NULL);
+    CHECK(exists(base, "rcnn_out/a.png") && exists(base, "rcnn_out/a-2.png"));
+    run_free(&run);
+    REQUIRE(RUN_IN(base, &run, "detect", "rcnn_out", "-o", "rcnn_out/", THIN, "--quiet") == 0);
+    check_run(&run, 0, 0, NULL);
+    CHECK(run.out[0] == '\0');
+    CHECK(exists(base, "rcnn_out/a-3.png") && exists(base, "rcnn_out/a-2-2.png"));
+    char *directory = join(base, "rcnn_out");
+    CHECK(count_entries(directory) == 4);
+    free(directory);
+    run_free(&run);
+    remove_tree(base);
+}
+
+TEST(interrupt_leaves_complete_json)
+{
+    if (!have_thin_model()) {
+        return;
+    }
+    char *base = make_scratch_directory();
+    const char *arguments[40] = {"detect", THIN, "--json", "d.json", "--device", "ref", "--scale", "320x320"};
+    int count = 0;
+    write_image(base, "a.pgm");
+    while (arguments[count]) {
+        count++;
+    }
+    while (count < 39) {
+        arguments[count++] = "a.pgm";
+    }
+    program_run run;
+    REQUIRE(program_start_and_wait(base, arguments, 1000, &run) == 0);
+    if (run.status == 130 && exists(base, "d.json")) {
+        char *json = read_file(base, "d.json");
+        json_counts counts;
+        rcnn_error err = {0};
+        CHECK_OK(json_check(json, &counts, &err), err);
+        CHECK_MSG(counts.images > 0 && counts.images < 39, "%d images", counts.images);
+        free(json);
+    } else {
+        CHECK_MSG(run.status == 0 || run.status == 130, "exit status %d: %s", run.status, run.err);
+        fprintf(stderr, "SKIPPED: the run was over before or not begun at the interrupt\n");
+    }
+    CHECK(count_entries(base) <= 2);
+    run_free(&run);
+    remove_tree(base);
+}
+
+TEST(options_reach_the_session)
+{
+    if (!have_thin_model()) {
+        return;
+    }
+    char *base = make_scratch_directory();
+    program_run run;
+    write_image(base, "a.pgm");
+    REQUIRE(RUN_IN(base, &run, "detect", "a.pgm", THIN, "--no-overlay", "--classes", "nosuchclass") == 0);
+    check_run(&run, 2, 1, "--classes: want");
+    run_free(&run);
+    REQUIRE(RUN_IN(base, &run, "detect", "a.pgm", THIN, "--no-overlay", "--set", "nosuchkey=1") == 0);
+    check_run(&run, 2, 1, "nosuchkey");
+    run_free(&run);
+    REQUIRE(RUN_IN(base, &run, "detect", "a.pgm", THIN, "--no-overlay", "--class-names", "gone.txt") == 0);
+    check_run(&run, 1, 1, "--class-names: 'gone.txt'");
+    run_free(&run);
+    REQUIRE(RUN_IN(base, &run, "detect", "a.pgm", THIN, "--no-overlay", "--score=1") == 0);
+    check_run(&run, 0, 0, NULL);
+    CHECK(strstr(run.out, "a.pgm: 48x32, 0 found"));
+    run_free(&run);
+    remove_tree(base);
+}
+
+/* -------------------------------------------------------- info and convert */
+
+TEST(info_and_convert_work_together)
+{
+    if (!have_thin_model()) {
+        return;
+    }
+    char *base = make_scratch_directory();
+    program_run run;
+    REQUIRE(RUN_IN(base, &run, "convert", THIN_MODEL, "thin.safetensors", "--weights", "int8") == 0);
+    check_run(&run, 0, 0, NULL);
+    run_free(&run);
+    REQUIRE(RUN_IN(base, &run, "info", "thin.safetensors", "--memory", "--size", "96x64", "--device", "ref") == 0);
+    check_run(&run, 0, 0, NULL);
+    CHECK(strstr(run.out, "format: safetensors") && strstr(run.out, "backbone") && strstr(run.out, "GMAC"));
+    CHECK(strstr(run.out, "ops first..last"));
+    run_free(&run);
+    REQUIRE(RUN_IN(base, &run, "info", "thin.safetensors", "--json", "--size", "96x64", "--device", "ref") == 0);
+    check_run(&run, 0, 0, NULL);
+    json_counts counts;
+    rcnn_error err = {0};
+    CHECK_OK(json_check(run.out, &counts, &err), err);
+    run_free(&run);
+    REQUIRE(RUN_IN(base, &run, "info", THIN_MODEL, "--globals", "--tensors") == 0);
+    check_run(&run, 0, 0, NULL);
+    CHECK(strstr(run.out, "torch._utils._rebuild_tensor_v2") &&
+          strstr(run.out, "f16  backbone.conv1.weight [4,3,7,7]"));
+    run_free(&run);
+    remove_tree(base);
+}
+
+/* ----------------------------------------------------------------- hostile */
+
+static int is_image(const char *name)
+{
+    static const char *const SUFFIXES[] = {".jpg", ".png", ".webp", ".ppm", ".pgm", ".pnm"};
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; dot && i < sizeof SUFFIXES / sizeof SUFFIXES[0]; i++) {
+        if (strcmp(dot, SUFFIXES[i]) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* One clear line, exit status 1, quick and small. An image is read after the model, whose time and memory are not its
+ * fault, so an image run is measured against the thin model only. */
+static void check_hostile(const char *path, const char *name)
+{
+    program_run run;
+    if (is_image(name)) {
+        REQUIRE(RUN(&run, "detect", path, THIN, "--no-overlay") == 0);
+    } else {
+        REQUIRE(RUN(&run, "info", path) == 0);
+    }
+    check_run(&run, 1, 1, "rcnn: ");
+    CHECK_MSG(SANITIZED || run.wall_ms < 200, "%s: %.0f ms", name, run.wall_ms);
+    CHECK_MSG(SANITIZED || run.peak_kib < 100 * 1024, "%s: %ld KiB", name, run.peak_kib);
+    run_free(&run);
+}
+
+TEST(hostile_files_end_quickly)
+{
+    int count = 0;
+    DIR *directory = opendir(HOSTILE);
+    if (!directory || !have_thin_model()) {
+        fprintf(stderr, "SKIPPED: no %s\n", HOSTILE);
+    } else {
+        for (struct dirent *entry = readdir(directory); entry; entry = readdir(directory)) {
+            char *path = join(HOSTILE, entry->d_name);
+            struct stat info;
+            if (stat(path, &info) == 0 && S_ISREG(info.st_mode) && !strstr(entry->d_name, ".md") &&
+                !strstr(entry->d_name, ".txt")) {
+                check_hostile(path, entry->d_name);
+                count++;
+            }
+            free(path);
+        }
+        printf("%d hostile files\n", count);
+    }
+    if (directory) {
+        closedir(directory);
+    }
+}
+
+TEST_MAIN

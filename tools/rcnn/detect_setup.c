@@ -1,0 +1,256 @@
+/* The first half of `rcnn detect`: outputs, model and session from the options. Outputs come first, because a directory
+ * that cannot be written should be known before a model is loaded. */
+#include "detect.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DEFAULT_OUTPUT "rcnn_out"
+#define DEFAULT_SCORE  0.5
+
+bool detect_stop(job *j, int status)
+{
+    progress_hide(&j->bar);
+    message_error("%s", j->err.message);
+    j->status = status;
+    return false;
+}
+
+/* Makes the directory and those above it, and sees that it can be written. */
+static bool make_directory(const char *path, rcnn_error *err)
+{
+    char *partial = strdup(path);
+    bool done = partial != NULL;
+    for (size_t end = 1; done && partial[end - 1]; end++) {
+        char kept = partial[end];
+        if (kept == '/' || kept == '\0') {
+            partial[end] = '\0';
+            done = mkdir(partial, 0777) == 0 || errno == EEXIST;
+            partial[end] = kept;
+        }
+    }
+    free(partial);
+    struct stat info;
+    if (done && stat(path, &info) == 0 && !S_ISDIR(info.st_mode)) {
+        errno = ENOTDIR;
+        done = false;
+    }
+    done = done && access(path, W_OK | X_OK) == 0;
+    return done || tool_fail(err, "--output: '%.300s': cannot write there: %s", path, strerror(errno));
+}
+
+static bool choose_outputs(job *j)
+{
+    const option_value *value = j->opts->value;
+    bool json = value[OPT_JSON_FILE].set;
+    bool asked = value[OPT_OVERLAY].set ? value[OPT_OVERLAY].integer == 1 : value[OPT_OUTPUT].set;
+    bool refused = value[OPT_OVERLAY].set && value[OPT_OVERLAY].integer == 0;
+    j->overlay = !refused && (asked || !json);
+    if (j->overlay && !draw_available()) {
+        if (asked) {
+            tool_fail(&j->err, "this build cannot draw pictures (cairo was not found); see 'rcnn doctor'");
+            return detect_stop(j, TOOL_FAILED);
+        }
+        message_error("no pictures: this build lacks cairo; see 'rcnn doctor'");
+        j->overlay = false;
+    }
+    const char *directory = value[OPT_OUTPUT].set ? value[OPT_OUTPUT].text : DEFAULT_OUTPUT;
+    if (j->overlay && !make_directory(directory, &j->err)) {
+        return detect_stop(j, TOOL_FAILED);
+    }
+    if (j->overlay && !inputs_name_pictures(&j->inputs, directory, &j->pictures)) {
+        tool_fail(&j->err, "out of memory for %zu picture names", j->inputs.count);
+        return detect_stop(j, TOOL_FAILED);
+    }
+    if (json && !outfile_open(&j->json_file, value[OPT_JSON_FILE].text, &j->err)) {
+        return detect_stop(j, TOOL_FAILED);
+    }
+    j->summary = !value[OPT_QUIET].set;
+    j->lines = json && strcmp(value[OPT_JSON_FILE].text, "-") == 0 ? stderr : stdout;
+    return true;
+}
+
+/* The value of a key of the model config, NULL when there is no such key; *source may be NULL. */
+static const char *config_value(const rcnn_model *model, const char *wanted, const char **source)
+{
+    for (int32_t i = 0; i < rcnn_model_config_count(); i++) {
+        const char *key, *value, *from;
+        if (rcnn_model_config_get(model, i, &key, &value, &from) == RCNN_OK && strcmp(key, wanted) == 0) {
+            if (source) {
+                *source = from;
+            }
+            return value;
+        }
+    }
+    return NULL;
+}
+
+static bool is_false(const char *value)
+{
+    return value && (strcmp(value, "0") == 0 || strcmp(value, "false") == 0);
+}
+
+static bool open_model(job *j)
+{
+    const option_value *named = &j->opts->value[OPT_MODEL];
+    if (named->set) {
+        snprintf(j->model_path, sizeof j->model_path, "%s", named->text);
+    } else if (!model_find_default(j->model_path, &j->err)) {
+        return detect_stop(j, TOOL_FAILED);
+    }
+    if (!model_load_with_options(j->opts, j->model_path, &j->model, &j->err)) {
+        return detect_stop(j, tool_status(&j->err));
+    }
+    j->ignore_exif = is_false(config_value(j->model, "apply_exif", NULL));
+    return true;
+}
+
+/* Label of a class by name or category id, -1 = none. */
+static int32_t find_class(const rcnn_model *model, const char *word, size_t length)
+{
+    char text[128];
+    snprintf(text, sizeof text, "%.*s", (int)(length < sizeof text ? length : 0), word);
+    int32_t count = rcnn_model_class_count(model);
+    for (int32_t label = 0; label < count; label++) {
+        const char *name = rcnn_model_class_name(model, label);
+        if (name && strcmp(name, text) == 0) {
+            return label;
+        }
+    }
+    char id[16];
+    for (int32_t label = 0; label < count; label++) {
+        snprintf(id, sizeof id, "%d", (int)rcnn_model_category_id(model, label));
+        if (strcmp(id, text) == 0) {
+            return label;
+        }
+    }
+    return -1;
+}
+
+static bool choose_classes(job *j)
+{
+    const option_value *classes = &j->opts->value[OPT_CLASSES];
+    if (!classes->set) {
+        return true;
+    }
+    j->labels = calloc(strlen(classes->text) + 1, sizeof *j->labels);
+    if (!j->labels) {
+        tool_fail(&j->err, "out of memory");
+        return detect_stop(j, TOOL_FAILED);
+    }
+    for (const char *word = classes->text; word;) {
+        size_t length = strcspn(word, ",");
+        int32_t label = find_class(j->model, word, length);
+        if (label < 0) {
+            tool_fail(&j->err,
+                      "--classes: want names or category ids of the model's %d classes ('%s', ...), got '%.*s'",
+                      (int)rcnn_model_class_count(j->model), rcnn_model_class_name(j->model, 0),
+                      (int)(length < 80 ? length : 80), word);
+            return detect_stop(j, TOOL_USAGE);
+        }
+        j->labels[j->label_count++] = label;
+        word = word[length] ? word + length + 1 : NULL;
+    }
+    return true;
+}
+
+/* What the session shall compute: the JSON's form when there is one; pictures need no more than the soft masks. */
+static bool choose_masks(job *j, rcnn_mask_format *computed)
+{
+    const option_value *form = &j->opts->value[OPT_MASKS];
+    bool has_masks = rcnn_model_has_masks(j->model) != 0;
+    j->masks = has_masks ? RCNN_MASK_RLE : RCNN_MASK_NONE;
+    if (form->set) {
+        j->masks = (rcnn_mask_format)form->integer; /* the words stand in the order of the enumeration */
+    }
+    if (j->masks != RCNN_MASK_NONE && !has_masks) {
+        tool_fail(&j->err, "--masks: want none, as the model has no mask head, got '%s'", form->text);
+        return detect_stop(j, TOOL_USAGE);
+    }
+    *computed = j->masks;
+    if (!form->set && !j->json_file.stream && has_masks) {
+        *computed = RCNN_MASK_RAW;
+    }
+    return true;
+}
+
+static void choose_score(job *j, rcnn_session_options *session_options)
+{
+    const char *source = "";
+    const char *configured = config_value(j->model, "score_threshold", &source);
+    j->score = DEFAULT_SCORE;
+    if (j->opts->value[OPT_SCORE].set) {
+        j->score = j->opts->value[OPT_SCORE].real;
+    } else if (configured && strcmp(source, "override") == 0) { /* --set score_threshold=T is as good as --score T */
+        j->score = strtod(configured, NULL);
+    }
+    session_options->score_threshold = (float)j->score;
+}
+
+static void choose_limit(job *j, rcnn_session_options *session_options)
+{
+    const char *configured = config_value(j->model, "max_detections", NULL);
+    j->max_detections = j->opts->value[OPT_MAX_DETS].integer;
+    session_options->max_detections = j->max_detections;
+    if (j->max_detections == 0 && configured) {
+        j->max_detections = (int32_t)strtol(configured, NULL, 10);
+    }
+}
+
+static bool open_session(job *j)
+{
+    const option_value *value = j->opts->value;
+    rcnn_session_options wanted;
+    rcnn_session_options_init(&wanted);
+    if (!choose_classes(j) || !choose_masks(j, &wanted.mask_format)) {
+        return false;
+    }
+    choose_score(j, &wanted);
+    choose_limit(j, &wanted);
+    wanted.backend = value[OPT_DEVICE].set ? value[OPT_DEVICE].text : "auto";
+    wanted.num_threads = value[OPT_THREADS].integer;
+    wanted.long_side = value[OPT_SCALE].first;
+    wanted.short_side = value[OPT_SCALE].second;
+    wanted.labels = j->labels;
+    wanted.label_count = j->label_count;
+    if (rcnn_session_create(j->model, &wanted, &j->session, &j->err) != RCNN_OK) {
+        return detect_stop(j, tool_status(&j->err));
+    }
+    return true;
+}
+
+static void start_json(job *j)
+{
+    static const char *const FORMS[] = {"none", "raw", "crop", "rle", "polygon", "full"};
+    if (j->json_file.stream) {
+        j->json = (json_writer){.stream = j->json_file.stream, .model = j->model, .masks = j->masks};
+        json_begin(&j->json,
+                   &(json_info){j->model_path, rcnn_session_backend_name(j->session), FORMS[j->masks], j->score});
+    }
+}
+
+bool detect_setup(job *j)
+{
+    if (!choose_outputs(j) || !open_model(j) || !open_session(j)) {
+        return false;
+    }
+    start_json(j);
+    return true;
+}
+
+void job_free(job *j)
+{
+    rcnn_log_set(NULL, NULL, RCNN_LOG_ERROR);
+    outfile_discard(&j->json_file);
+    rcnn_results_destroy(j->results);
+    rcnn_session_destroy(j->session);
+    rcnn_model_destroy(j->model);
+    path_list_free(&j->inputs);
+    path_list_free(&j->pictures);
+    free(j->json.text);
+    free(j->labels);
+    free(j->items);
+}

@@ -1,0 +1,24 @@
+/* From operands to the list of image files: files as they are, directories by their image names, patterns. */
+#ifndef RCNN_TOOLS_INPUTS_H
+#define RCNN_TOOLS_INPUTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct path_list {
+    char **paths;
+    size_t count, capacity;
+} path_list;
+
+/* Appends the images that the operands name, in order; each operand that names none is reported on standard error.
+ * Returns the number of those. Files that are named directly are taken whatever their suffix, and need not exist:
+ * the reader will say so. */
+size_t inputs_collect(const char *const *operands, int count, bool recursive, path_list *out);
+
+/* Picture names for the inputs: "<directory>/<stem>.png", with -2, -3, ... when taken by an earlier input of the list
+ * or when the name is one of the inputs themselves (links included). False when out of memory. */
+bool inputs_name_pictures(const path_list *inputs, const char *directory, path_list *out);
+
+void path_list_free(path_list *list);
+
+#endif

@@ -1,0 +1,39 @@
+/* Detections as JSON, written image by image so that memory does not grow with the number of images. */
+#ifndef RCNN_TOOLS_OUT_JSON_H
+#define RCNN_TOOLS_OUT_JSON_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "rcnn/rcnn.h"
+
+typedef struct json_writer {
+    FILE *stream;
+    const rcnn_model *model;
+    rcnn_mask_format masks; /* form of "segmentation"; NONE leaves it out */
+    size_t images;          /* written so far                             */
+    char *text;             /* scratch of one run-length text             */
+    size_t text_capacity;
+} json_writer;
+
+/* What stands in "info". */
+typedef struct json_info {
+    const char *model, *backend, *masks;
+    double score_threshold;
+} json_info;
+
+/* JSON text of a string, quotes included; bytes that are not UTF-8 become U+FFFD. */
+void json_string(FILE *out, const char *text);
+/* The shortest decimal that reads back as the same float; null when not finite. */
+void json_float(FILE *out, float value);
+
+/* The stream is borrowed. Write errors stay in the stream (ferror). */
+void json_begin(json_writer *json, const json_info *info);
+/* One image with its detections; decode_ms and draw_ms stand beside the stages in timing_ms. False with err filled when
+ * a mask could not be made. */
+bool json_image(json_writer *json, const char *file_name, const rcnn_image_view *view, rcnn_results *results,
+                double decode_ms, double draw_ms, rcnn_error *err);
+/* Completes the text and frees the scratch. */
+void json_end(json_writer *json);
+
+#endif

@@ -1,0 +1,99 @@
+#include "outfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void forget(outfile *file)
+{
+    free(file->path);
+    free(file->temporary);
+    memset(file, 0, sizeof *file);
+}
+
+/* Renaming over a device or pipe would replace it, so only regular files (or none yet) take the temporary way. */
+static bool open_stream(outfile *file)
+{
+    struct stat info;
+    if (strcmp(file->path, "-") == 0) {
+        file->stream = stdout;
+        return true;
+    }
+    if (stat(file->path, &info) == 0 && !S_ISREG(info.st_mode)) {
+        file->stream = fopen(file->path, "w");
+        return file->stream != NULL;
+    }
+    size_t capacity = strlen(file->path) + 32;
+    file->temporary = malloc(capacity);
+    if (!file->temporary) {
+        return false;
+    }
+    snprintf(file->temporary, capacity, "%s.%ld.tmp", file->path, (long)getpid());
+    int descriptor = open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (descriptor < 0) {
+        return false;
+    }
+    file->stream = fdopen(descriptor, "w");
+    if (!file->stream) {
+        close(descriptor);
+        unlink(file->temporary);
+    }
+    return file->stream != NULL;
+}
+
+bool outfile_open(outfile *file, const char *path, rcnn_error *err)
+{
+    memset(file, 0, sizeof *file);
+    file->path = strdup(path);
+    if (!file->path || !open_stream(file)) {
+        tool_fail(err, "'%.300s': cannot write: %s", path, strerror(errno));
+        forget(file);
+        return false;
+    }
+    return true;
+}
+
+bool outfile_flush(outfile *file, rcnn_error *err)
+{
+    if (fflush(file->stream) == 0 && !ferror(file->stream)) {
+        return true;
+    }
+    return tool_fail(err, "'%.300s': cannot write: %s", file->path, strerror(errno));
+}
+
+bool outfile_commit(outfile *file, rcnn_error *err)
+{
+    if (!outfile_flush(file, err)) {
+        outfile_discard(file);
+        return false;
+    }
+    bool done = true;
+    if (file->stream != stdout) {
+        done = fclose(file->stream) == 0;
+        file->stream = NULL;
+    }
+    if (file->temporary) {
+        done = done && rename(file->temporary, file->path) == 0;
+    }
+    if (!done) {
+        tool_fail(err, "'%.300s': cannot write: %s", file->path, strerror(errno));
+        outfile_discard(file);
+        return false;
+    }
+    forget(file);
+    return true;
+}
+
+void outfile_discard(outfile *file)
+{
+    if (file->stream && file->stream != stdout) {
+        fclose(file->stream);
+    }
+    if (file->temporary) {
+        unlink(file->temporary);
+    }
+    forget(file);
+}
