@@ -200,8 +200,10 @@ def main():
         print(name, json.dumps({k: v for k, v in models[name].items() if k != "files"}))
     versions = {"torch": torch.__version__, "torchvision": torchvision.__version__, "opencv": cv2.__version__,
                 "pillow": PIL.__version__, "numpy": np.__version__}
-    manifest.write_text(json.dumps({"script": "scripts/make_golden.py", "versions": versions, "models": models},
-                                   indent=1, sort_keys=True) + "\n")
+    others = {path.name: {"bytes": path.stat().st_size, "sha256": gc.sha256(path)}
+              for path in sorted(args.out.glob("*.safetensors"))}  # made by compare_nuclei.py expect
+    manifest.write_text(json.dumps({"script": "scripts/make_golden.py", "versions": versions, "models": models,
+                                    "files": others}, indent=1, sort_keys=True) + "\n")
     print(sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file()), "bytes")
 
 
