@@ -11,12 +11,14 @@
 
 typedef struct rcnn_paste_spec {
     rcnn_paste paste;
-    int32_t side;            /* soft mask is [side][side] f32             */
-    int32_t width, height;   /* image, pixels                             */
-    float threshold;         /* a pixel is set when value >= threshold (GRID) or > threshold (PADDED: torchvision users) */
+    int32_t side;          /* soft mask is [side][side] f32             */
+    int32_t width, height; /* image, pixels                             */
+    float threshold; /* a pixel is set when value >= threshold (GRID) or > threshold (PADDED: torchvision users) */
 } rcnn_paste_spec;
 
-typedef struct rcnn_mask_region { int32_t x, y, width, height; } rcnn_mask_region; /* width 0 = empty */
+typedef struct rcnn_mask_region {
+    int32_t x, y, width, height;
+} rcnn_mask_region; /* width 0 = empty */
 
 /* The smallest pixel rectangle inside the image that can hold set pixels: GRID the pixels whose centre lies where the
  * value can reach the threshold (spec 10, no 1-2 px cut), PADDED the integer box of 13.11. Zero-size or non-finite
