@@ -1,0 +1,52 @@
+/* The innermost loops that pay for vector instructions, one table per instruction set. Each set has a file of its own,
+ * compiled with its own flags; nothing outside those files may use the instructions. The tables agree on what is computed;
+ * sums may be added in another order, so results differ by rounding only (overlaps_any: not at all). */
+#ifndef RCNN_BACKEND_CPU_BODY_H
+#define RCNN_BACKEND_CPU_BODY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backend/cpu/cpu.h"
+
+/* Weighted positions along one axis. */
+typedef struct rcnn_cpu_taps {
+    const int32_t *at;
+    const float *weight;
+    int32_t count;
+} rcnn_cpu_taps;
+
+/* Boxes as one array per coordinate, for comparing many of them with one. */
+typedef struct rcnn_cpu_box_columns {
+    float *x1, *y1, *x2, *y2, *area;
+} rcnn_cpu_box_columns;
+
+typedef struct rcnn_cpu_overlap_rule {
+    float iou;
+    bool divide; /* inter / union > iou (torchvision) instead of inter > iou * union (mmcv) */
+} rcnn_cpu_overlap_rule;
+
+typedef struct rcnn_cpu_body {
+    /* dst[c] = largest of taps[0..count)[c]; one NaN makes the result NaN. count >= 1. */
+    void (*max_of)(const float *const *taps, int32_t count, size_t channels, float *dst);
+    /* dst = a + b; dst may be a. */
+    void (*add)(const float *a, const float *b, size_t count, float *dst);
+    /* dst[c] = sum over rows y and columns x of weight_y * weight_x * map[y][x][c]; map [..][width][channels]. */
+    void (*weigh)(const float *map, size_t width, size_t channels, const rcnn_cpu_taps *rows,
+                  const rcnn_cpu_taps *columns, float *dst);
+    /* dst[p] = bias + sum over c of src[p][c] * weights[c] */
+    void (*dots)(const float *src, size_t pixels, size_t channels, const float *weights, float bias, float *dst);
+    /* Whether any box from .. to-1 of the columns overlaps box {x1,y1,x2,y2,area} by more than the rule allows. */
+    bool (*overlaps_any)(const rcnn_cpu_box_columns *boxes, int32_t from, int32_t to, const float box[5],
+                         rcnn_cpu_overlap_rule rule);
+} rcnn_cpu_body;
+
+extern const rcnn_cpu_body rcnn_cpu_body_c;
+extern const rcnn_cpu_body rcnn_cpu_body_avx2;   /* only with RCNN_CPU_AVX2_BODY, see CMakeLists.txt   */
+extern const rcnn_cpu_body rcnn_cpu_body_avx512; /* only with RCNN_CPU_AVX512_BODY                     */
+
+/* The table for an instruction set, or the best one below it that was built. */
+const rcnn_cpu_body *rcnn_cpu_body_of(rcnn_cpu_isa isa);
+
+#endif
