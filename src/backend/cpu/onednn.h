@@ -1,0 +1,23 @@
+/* oneDNN as the rest of the cpu backend sees it: an engine to open and close. No oneDNN type appears here; the ops made
+ * of its primitives (CONV, FC, DECONV) are reached through rcnn_cpu_prepare_<op> like all others. */
+#ifndef RCNN_BACKEND_CPU_ONEDNN_H
+#define RCNN_BACKEND_CPU_ONEDNN_H
+
+#include "backend/cpu/cpu.h"
+
+/* Engine, stream and the reordered weights of one backend. Used by one thread at a time. */
+typedef struct rcnn_onednn rcnn_onednn;
+
+/* MEMORY, or DEVICE when oneDNN has no CPU engine here. */
+rcnn_status rcnn_onednn_open(rcnn_onednn **out, rcnn_error *err);
+/* After the release of every kernel made with it; NULL is fine. */
+void rcnn_onednn_close(rcnn_onednn *dnn);
+/* Returns when everything that was enqueued is done. */
+rcnn_status rcnn_onednn_wait(rcnn_onednn *dnn, rcnn_error *err);
+/* Version and threading of the library in use, one line. */
+void rcnn_onednn_describe(char *text, size_t capacity);
+
+/* Of a backend; cpu.c. */
+rcnn_onednn *rcnn_cpu_onednn(const rcnn_backend *backend);
+
+#endif
