@@ -12,7 +12,7 @@ for symbol in $exported; do
         bad=1
     fi
 done
-for symbol in $(sed -n '/^RCNN_API/,/;/p' "$source/include/rcnn/rcnn.h" | grep -oE 'rcnn_[a-z0-9_]+\(' | tr -d '(' | sort -u); do
+for symbol in $(sed -n '/^RCNN_API/,/;/p' "$source/include/rcnn/rcnn.h" | grep -v '^#' | grep -oE 'rcnn_[a-z0-9_]+\(' | tr -d '(' | sort -u); do
     if ! printf '%s\n' "$exported" | grep -qx "$symbol"; then
         echo "declared but not exported: $symbol"
         bad=1
