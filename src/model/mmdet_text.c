@@ -263,9 +263,15 @@ static bool put_sides(rcnn_config *config, rcnn_config_sources *sources, const d
     if (count < 2) {
         return false;
     }
+    const rcnn_config before = *config;
     const bool ordered = numbers[0] >= numbers[1];
-    return put(config, sources, RCNN_CONFIG_long_side, &numbers[ordered ? 0 : 1], 1) &&
-           put(config, sources, RCNN_CONFIG_short_side, &numbers[ordered ? 1 : 0], 1);
+    if (put(config, sources, RCNN_CONFIG_long_side, &numbers[ordered ? 0 : 1], 1) &&
+        put(config, sources, RCNN_CONFIG_short_side, &numbers[ordered ? 1 : 0], 1)) {
+        return true;
+    }
+    *config = before;
+    sources->of[RCNN_CONFIG_long_side] = RCNN_SOURCE_DEFAULT;
+    return false;
 }
 
 /* Anchor sides are stride times scale, and there is one scale in an R-CNN, 8 unless the scales row says otherwise. */

@@ -459,6 +459,7 @@ TEST(unreadable_config_text_keeps_defaults)
         "test_cfg=dict(rpn=dict(nms_pre=-5,nms_thr='x'))",
         "img_norm_cfg=dict(mean=[1,2],std=[0,0,0],to_rgb=maybe)",
         "test_pipeline=[dict(img_scale=1333)]",
+        "test_pipeline=[dict(img_scale=(1000, 3))]",
         "'''unclosed test_cfg=dict(",
         "roi_head=dict(bbox_head=dict(target_stds=[0,0,0,0]))",
         "test_cfg=dict(rcnn=dict(score_thr==0.5))",
