@@ -56,18 +56,23 @@ extern "C" {
 /* ------------------------------------------------------------------ status */
 
 typedef enum rcnn_status { /* numbers are never reused */
-    RCNN_OK = 0,
-    RCNN_ERR_ARGUMENT = 1,    /* a parameter is out of its documented range                        */
-    RCNN_ERR_MEMORY = 2,      /* an allocation failed                                              */
-    RCNN_ERR_IO = 3,          /* the system refused to open, read, map or write                    */
-    RCNN_ERR_FORMAT = 4,      /* a file is not what it claims: truncated, inconsistent, hostile    */
-    RCNN_ERR_UNSUPPORTED = 5, /* well formed, but a kind of thing this build does not do           */
-    RCNN_ERR_LIMIT = 6,       /* over a named size limit                                           */
-    RCNN_ERR_DEVICE = 7,      /* the compute device or its library failed or is absent             */
-    RCNN_ERR_NOT_FOUND = 8,   /* no such file, tensor, class, stage, backend                       */
-    RCNN_ERR_NUMERIC = 9,     /* NaN or infinity in weights or network outputs                     */
-    RCNN_ERR_CANCELLED = 10,  /* stopped by the caller                                             */
-    RCNN_ERR_INTERNAL = 11    /* a bug in this library                                             */
+                           RCNN_OK = 0,
+                           RCNN_ERR_ARGUMENT =
+                               1,               /* a parameter is out of its documented range                        */
+                           RCNN_ERR_MEMORY = 2, /* an allocation failed                                              */
+                           RCNN_ERR_IO = 3,     /* the system refused to open, read, map or write                    */
+                           RCNN_ERR_FORMAT = 4, /* a file is not what it claims: truncated, inconsistent, hostile    */
+                           RCNN_ERR_UNSUPPORTED =
+                               5,               /* well formed, but a kind of thing this build does not do           */
+                           RCNN_ERR_LIMIT = 6,  /* over a named size limit                                           */
+                           RCNN_ERR_DEVICE = 7, /* the compute device or its library failed or is absent             */
+                           RCNN_ERR_NOT_FOUND =
+                               8,                /* no such file, tensor, class, stage, backend                       */
+                           RCNN_ERR_NUMERIC = 9, /* NaN or infinity in weights or network outputs                     */
+                           RCNN_ERR_CANCELLED =
+                               10, /* stopped by the caller                                             */
+                           RCNN_ERR_INTERNAL =
+                               11 /* a bug in this library                                             */
 } rcnn_status;
 
 typedef struct rcnn_error { /* owned by the caller; any function accepts NULL instead */
@@ -87,7 +92,11 @@ RCNN_API const char *rcnn_version(void);
 RCNN_API const char *rcnn_build_info(void);
 
 typedef enum rcnn_log_level {
-    RCNN_LOG_ERROR = 0, RCNN_LOG_WARN = 1, RCNN_LOG_INFO = 2, RCNN_LOG_DEBUG = 3, RCNN_LOG_TRACE = 4
+    RCNN_LOG_ERROR = 0,
+    RCNN_LOG_WARN = 1,
+    RCNN_LOG_INFO = 2,
+    RCNN_LOG_DEBUG = 3,
+    RCNN_LOG_TRACE = 4
 } rcnn_log_level;
 
 /* Called with one line without newline. May be called from any thread that is inside a library function. */
@@ -100,26 +109,30 @@ RCNN_API void rcnn_log_set(rcnn_log_fn fn, void *context, rcnn_log_level level);
 /* ------------------------------------------------------------------ images */
 
 typedef enum rcnn_pixel_format {
-    RCNN_PIXEL_RGB8 = 0, RCNN_PIXEL_BGR8 = 1, RCNN_PIXEL_GRAY8 = 2, RCNN_PIXEL_RGBA8 = 3, RCNN_PIXEL_BGRA8 = 4
+    RCNN_PIXEL_RGB8 = 0,
+    RCNN_PIXEL_BGR8 = 1,
+    RCNN_PIXEL_GRAY8 = 2,
+    RCNN_PIXEL_RGBA8 = 3,
+    RCNN_PIXEL_BGRA8 = 4
 } rcnn_pixel_format; /* alpha is dropped, never composited; grey is replicated */
 
 typedef struct rcnn_image_view { /* borrowed pixels; rows top to bottom */
     const uint8_t *data;
-    int32_t width, height;       /* pixels, 1 .. RCNN_IMAGE_SIDE_MAX                       */
-    size_t stride_bytes;         /* distance between rows, >= width * bytes per pixel      */
+    int32_t width, height; /* pixels, 1 .. RCNN_IMAGE_SIDE_MAX                       */
+    size_t stride_bytes;   /* distance between rows, >= width * bytes per pixel      */
     rcnn_pixel_format format;
 } rcnn_image_view;
 
-#define RCNN_IMAGE_SIDE_MAX 65500           /* longest side accepted, pixels              */
-#define RCNN_IMAGE_PIXELS_MAX 268435456     /* width * height accepted (2^28)             */
+#define RCNN_IMAGE_SIDE_MAX       65500      /* longest side accepted, pixels              */
+#define RCNN_IMAGE_PIXELS_MAX     268435456  /* width * height accepted (2^28)             */
 #define RCNN_IMAGE_FILE_BYTES_MAX 1073741824 /* encoded file size accepted (1 GiB)        */
 
 typedef struct rcnn_image rcnn_image; /* decoded RGB8 pixels, owned */
 
 typedef struct rcnn_image_options {
     size_t struct_size;
-    int32_t ignore_exif;  /* 0 (default): apply the EXIF orientation as OpenCV does; 1: keep the stored order */
-    int64_t max_pixels;   /* refuse larger images; 0 = RCNN_IMAGE_PIXELS_MAX                                  */
+    int32_t ignore_exif; /* 0 (default): apply the EXIF orientation as OpenCV does; 1: keep the stored order */
+    int64_t max_pixels;  /* refuse larger images; 0 = RCNN_IMAGE_PIXELS_MAX                                  */
 } rcnn_image_options;
 RCNN_API void rcnn_image_options_init_sized(rcnn_image_options *options, size_t struct_size);
 #define rcnn_image_options_init(o) rcnn_image_options_init_sized((o), sizeof *(o))
@@ -146,8 +159,16 @@ RCNN_API void rcnn_image_destroy(rcnn_image *image);
 typedef struct rcnn_weights rcnn_weights;
 
 typedef enum rcnn_dtype {
-    RCNN_F32 = 0, RCNN_F16 = 1, RCNN_BF16 = 2, RCNN_F64 = 3, RCNN_I8 = 4, RCNN_U8 = 5, RCNN_I16 = 6, RCNN_I32 = 7,
-    RCNN_I64 = 8, RCNN_BOOL = 9
+    RCNN_F32 = 0,
+    RCNN_F16 = 1,
+    RCNN_BF16 = 2,
+    RCNN_F64 = 3,
+    RCNN_I8 = 4,
+    RCNN_U8 = 5,
+    RCNN_I16 = 6,
+    RCNN_I32 = 7,
+    RCNN_I64 = 8,
+    RCNN_BOOL = 9
 } rcnn_dtype;
 
 #define RCNN_TENSOR_RANK_MAX 8
@@ -155,10 +176,10 @@ typedef enum rcnn_dtype {
 typedef struct rcnn_tensor_info { /* borrowed from the rcnn_weights */
     const char *name;             /* as in the file, a leading "module." removed       */
     rcnn_dtype dtype;
-    int32_t rank;                 /* 0 .. RCNN_TENSOR_RANK_MAX                         */
+    int32_t rank; /* 0 .. RCNN_TENSOR_RANK_MAX                         */
     int64_t shape[RCNN_TENSOR_RANK_MAX];
     int64_t stride[RCNN_TENSOR_RANK_MAX]; /* in elements; may be any non-negative layout */
-    const void *data;             /* first element, little-endian, maybe unaligned; numel==0 -> may be NULL */
+    const void *data;                     /* first element, little-endian, maybe unaligned; numel==0 -> may be NULL */
 } rcnn_tensor_info;
 
 RCNN_API RCNN_NODISCARD rcnn_status rcnn_weights_open(const char *path, rcnn_weights **out, rcnn_error *err);
@@ -216,7 +237,11 @@ RCNN_API RCNN_NODISCARD rcnn_status rcnn_model_load_weights(const rcnn_weights *
 /* Destroys the caller's reference; sessions made from the model keep it alive until they are destroyed. */
 RCNN_API void rcnn_model_destroy(rcnn_model *model);
 
-typedef enum rcnn_weights_format { RCNN_WEIGHTS_FP32 = 0, RCNN_WEIGHTS_FP16 = 1, RCNN_WEIGHTS_INT8 = 2 } rcnn_weights_format;
+typedef enum rcnn_weights_format {
+    RCNN_WEIGHTS_FP32 = 0,
+    RCNN_WEIGHTS_FP16 = 1,
+    RCNN_WEIGHTS_INT8 = 2
+} rcnn_weights_format;
 /* Writes the native file (safetensors, config JSON in __metadata__). int8 = symmetric, one scale per output channel,
  * scale tensors "<name>.scale" beside; biases stay fp32. Written to a temporary name and renamed. */
 RCNN_API RCNN_NODISCARD rcnn_status rcnn_model_save(const rcnn_model *model, const char *path,
@@ -235,8 +260,8 @@ RCNN_API const char *rcnn_model_config_json(const rcnn_model *model);
 RCNN_API int64_t rcnn_model_parameter_count(const rcnn_model *model);
 /* The config as key/value text, in table order. source: "inferred", "default", "file" or "override". */
 RCNN_API int32_t rcnn_model_config_count(void);
-RCNN_API rcnn_status rcnn_model_config_get(const rcnn_model *model, int32_t index, const char **key,
-                                           const char **value, const char **source);
+RCNN_API rcnn_status rcnn_model_config_get(const rcnn_model *model, int32_t index, const char **key, const char **value,
+                                           const char **source);
 
 /* ----------------------------------------------------------------- session */
 
@@ -254,17 +279,17 @@ typedef enum rcnn_mask_format {
 
 typedef struct rcnn_session_options {
     size_t struct_size;
-    const char *backend;       /* "auto" (default), "cpu", "ref"; copied                                         */
-    int32_t num_threads;       /* 0 (default) = the cores this process may use                                   */
-    int32_t max_batch;         /* images per internal pass, 1 .. 64, default 1                                   */
-    float score_threshold;     /* [0,1]; below 0 (default -1) = the model config's value (0.05)                  */
-    int32_t max_detections;    /* per image; 0 (default) = the model config's value (100)                        */
+    const char *backend;           /* "auto" (default), "cpu", "ref"; copied                                         */
+    int32_t num_threads;           /* 0 (default) = the cores this process may use                                   */
+    int32_t max_batch;             /* images per internal pass, 1 .. 64, default 1                                   */
+    float score_threshold;         /* [0,1]; below 0 (default -1) = the model config's value (0.05)                  */
+    int32_t max_detections;        /* per image; 0 (default) = the model config's value (100)                        */
     int32_t long_side, short_side; /* resize bounds in pixels; 0 (default) = the model config's (1333, 800)      */
     rcnn_mask_format mask_format;  /* what a run computes; default RCNN_MASK_RAW, NONE for models without masks  */
-    float mask_threshold;      /* (0,1), default 0.5                                                             */
-    const int32_t *labels;     /* only these labels are reported; NULL (default) = all; copied                   */
+    float mask_threshold;          /* (0,1), default 0.5                                                             */
+    const int32_t *labels;         /* only these labels are reported; NULL (default) = all; copied                   */
     int32_t label_count;
-    int32_t keep_values;       /* 1: every intermediate value keeps memory of its own, for rcnn_session_read_value  */
+    int32_t keep_values; /* 1: every intermediate value keeps memory of its own, for rcnn_session_read_value  */
 } rcnn_session_options;
 RCNN_API void rcnn_session_options_init_sized(rcnn_session_options *options, size_t struct_size);
 #define rcnn_session_options_init(o) rcnn_session_options_init_sized((o), sizeof *(o))
@@ -304,14 +329,14 @@ typedef struct rcnn_detection {
 
 typedef struct rcnn_mask { /* borrowed from the results */
     rcnn_mask_format format;
-    int32_t x, y;          /* CROP: top-left corner in the image; others 0                                        */
-    int32_t width, height; /* RAW: mask side; CROP: crop size (0 when empty); RLE, POLYGON, FULL: the image size   */
-    const float *raw;          /* RAW: [height][width]                                                            */
-    const uint8_t *bitmap;     /* CROP, FULL: [height][width] of 0 or 1                                           */
-    const uint32_t *counts;    /* RLE: `count` run lengths, zeros first                                           */
-    const float *points;       /* POLYGON: x,y pairs, rings one after another                                     */
-    const int32_t *ring_ends;  /* POLYGON: for each of `count` rings, the number of points up to its end          */
-    int32_t count;             /* RLE: number of counts; POLYGON: number of rings                                 */
+    int32_t x, y;             /* CROP: top-left corner in the image; others 0                                        */
+    int32_t width, height;    /* RAW: mask side; CROP: crop size (0 when empty); RLE, POLYGON, FULL: the image size   */
+    const float *raw;         /* RAW: [height][width]                                                            */
+    const uint8_t *bitmap;    /* CROP, FULL: [height][width] of 0 or 1                                           */
+    const uint32_t *counts;   /* RLE: `count` run lengths, zeros first                                           */
+    const float *points;      /* POLYGON: x,y pairs, rings one after another                                     */
+    const int32_t *ring_ends; /* POLYGON: for each of `count` rings, the number of points up to its end          */
+    int32_t count;            /* RLE: number of counts; POLYGON: number of rings                                 */
 } rcnn_mask;
 
 RCNN_API int32_t rcnn_results_image_count(const rcnn_results *results);
