@@ -55,24 +55,20 @@ extern "C" {
 
 /* ------------------------------------------------------------------ status */
 
-typedef enum rcnn_status { /* numbers are never reused */
-                           RCNN_OK = 0,
-                           RCNN_ERR_ARGUMENT =
-                               1,               /* a parameter is out of its documented range                        */
-                           RCNN_ERR_MEMORY = 2, /* an allocation failed                                              */
-                           RCNN_ERR_IO = 3,     /* the system refused to open, read, map or write                    */
-                           RCNN_ERR_FORMAT = 4, /* a file is not what it claims: truncated, inconsistent, hostile    */
-                           RCNN_ERR_UNSUPPORTED =
-                               5,               /* well formed, but a kind of thing this build does not do           */
-                           RCNN_ERR_LIMIT = 6,  /* over a named size limit                                           */
-                           RCNN_ERR_DEVICE = 7, /* the compute device or its library failed or is absent             */
-                           RCNN_ERR_NOT_FOUND =
-                               8,                /* no such file, tensor, class, stage, backend                       */
-                           RCNN_ERR_NUMERIC = 9, /* NaN or infinity in weights or network outputs                     */
-                           RCNN_ERR_CANCELLED =
-                               10, /* stopped by the caller                                             */
-                           RCNN_ERR_INTERNAL =
-                               11 /* a bug in this library                                             */
+/* Numbers are never reused. */
+typedef enum rcnn_status {
+    RCNN_OK = 0,
+    RCNN_ERR_ARGUMENT = 1,    /* a parameter is out of its documented range                        */
+    RCNN_ERR_MEMORY = 2,      /* an allocation failed                                              */
+    RCNN_ERR_IO = 3,          /* the system refused to open, read, map or write                    */
+    RCNN_ERR_FORMAT = 4,      /* a file is not what it claims: truncated, inconsistent, hostile    */
+    RCNN_ERR_UNSUPPORTED = 5, /* well formed, but a kind of thing this build does not do           */
+    RCNN_ERR_LIMIT = 6,       /* over a named size limit                                           */
+    RCNN_ERR_DEVICE = 7,      /* the compute device or its library failed or is absent             */
+    RCNN_ERR_NOT_FOUND = 8,   /* no such file, tensor, class, stage, backend                       */
+    RCNN_ERR_NUMERIC = 9,     /* NaN or infinity in weights or network outputs                     */
+    RCNN_ERR_CANCELLED = 10,  /* stopped by the caller                                             */
+    RCNN_ERR_INTERNAL = 11    /* a bug in this library                                             */
 } rcnn_status;
 
 typedef struct rcnn_error { /* owned by the caller; any function accepts NULL instead */
