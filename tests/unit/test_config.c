@@ -230,6 +230,29 @@ TEST(validate_checks_values_against_each_other)
     CHECK(rcnn_config_validate(&c, &err) == RCNN_ERR_FORMAT && strstr(err.message, "family"));
 }
 
+/* The table of keys in docs/weights-format.md is what the program says of itself. */
+TEST(the_document_lists_every_key)
+{
+    enum { ROOM = 1 << 16 };
+    FILE *stream = fopen(RCNN_SOURCE_DIR "/docs/weights-format.md", "r");
+    char *document = calloc(1, ROOM);
+    REQUIRE(stream && document);
+    CHECK(fread(document, 1, ROOM - 1, stream) > 0);
+    fclose(stream);
+    rcnn_config c;
+    rcnn_config_init(&c);
+    for (int key = 0; key < RCNN_CONFIG_KEY_COUNT; key++) {
+        rcnn_text value = {0}, row = {0};
+        rcnn_config_value_text(&c, (rcnn_config_key)key, &value);
+        rcnn_text_printf(&row, "| `%s` | `%s` | %s |", rcnn_config_name((rcnn_config_key)key), value.data,
+                         rcnn_config_help((rcnn_config_key)key));
+        CHECK_MSG(strstr(document, row.data), "want the row %s", row.data);
+        rcnn_text_free(&value);
+        rcnn_text_free(&row);
+    }
+    free(document);
+}
+
 /* ------------------------------------------------------------------ JSON */
 
 TEST(json_round_trip)
