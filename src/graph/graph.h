@@ -112,10 +112,12 @@ typedef struct rcnn_op {
         } rpn_select;
         /* boxes [N,cap,4], scores [N,cap], groups i32 [N,cap], counts [N]
          * -> boxes [N,keep,4], scores [N,keep], groups [N,keep], counts [N], sorted by score, ties by lower index.
-         * Original (unshifted) coordinates are returned. IoU test: mmcv inter > thr*union, torchvision inter/union > thr. */
+         * Original (unshifted) coordinates are returned. IoU test: mmcv inter > thr*union, torchvision inter/union > thr.
+         * Groups are shifted by (group + first_group) steps: torchvision's labels start at 1, so its rounding does too. */
         struct {
             rcnn_nms_rule rule;
             float iou;
+            int32_t first_group;
         } nms;
         /* levels P2.. [N,H,W,C] (level_count inputs), boxes [N,R,4], counts [N] -> packed rows [N*R,bins,bins,C] */
         struct {

@@ -94,6 +94,7 @@ static rcnn_status add_nms(rcnn_builder *b, const rcnn_value_id candidates[4], r
     rcnn_op op = rcnn_build_op(RCNN_OP_NMS, RCNN_STAGE_box_head, "box.nms");
     op.u.nms.rule = b->config->nms_rule;
     op.u.nms.iou = (float)b->config->box_nms_iou;
+    op.u.nms.first_group = b->config->background_first ? 1 : 0;
     for (int32_t i = 0; i < 4; i++) {
         rcnn_build_input(&op, candidates[i]);
     }

@@ -185,6 +185,7 @@ typedef struct nms_params {
     int32_t groups;
     float extent;   /* canvas side: smaller = more overlap */
     int32_t levels; /* different score values; few = many ties */
+    int32_t first_group;
 } nms_params;
 
 static void build_nms(one_op *t, const void *pointer)
@@ -193,6 +194,7 @@ static void build_nms(one_op *t, const void *pointer)
     one_op_begin(t, RCNN_OP_NMS, 32);
     t->op.u.nms.rule = p->rule;
     t->op.u.nms.iou = p->iou;
+    t->op.u.nms.first_group = p->first_group;
     rcnn_value_id boxes = add_boxes(t, "boxes", p->images, p->capacity);
     const int32_t dim[2] = {p->images, p->capacity};
     rcnn_value_id scores = one_op_input(t, "scores", RCNN_F32, 2, dim);
@@ -232,6 +234,7 @@ static const op_case NMS_CASES[] = {
     NMS("torchvision 5 levels", 1, 400, 100, {400}, TV, 0.7f, 5, 300, 100000),
     NMS("torchvision 1000, shifted", 1, 1001, 300, {1000}, TV, 0.5f, 20, 300, 100000),
     NMS("torchvision 1001, by group", 1, 1001, 300, {1001}, TV, 0.5f, 20, 300, 100000),
+    NMS("torchvision labels from 1", 1, 900, 300, {900}, TV, 0.5f, 20, 300, 100000, 1),
     NMS("torchvision ties", 1, 1500, 300, {1500}, TV, 0.5f, 3, 300, 4),
     NMS("torchvision none", 2, 50, 20, {0, 0}, TV, 0.5f, 3, 150, 1000),
     NMS("torchvision 3 images", 3, 100, 40, {100, 0, 63}, TV, 0.5f, 5, 150, 1000),

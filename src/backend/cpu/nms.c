@@ -20,6 +20,7 @@ typedef struct problem {
     const int32_t *groups;
     int32_t count;
     rcnn_cpu_overlap_rule rule;
+    int32_t first_shift;      /* steps that group 0 moves by        */
     bool shifted;             /* move groups apart before comparing */
     bool by_group;            /* compare within groups only         */
     int32_t *order, *grouped; /* indices: best first; group after group, each best first */
@@ -69,14 +70,14 @@ static void move_groups_apart(problem *p)
     }
     const float step = highest + 1.0f;
     for (int32_t i = 0; i < p->count; i++) {
-        const float shift = p->shifted ? (float)p->groups[i] * step : 0.0f;
+        const float shift = p->shifted ? (float)(p->groups[i] + p->first_shift) * step : 0.0f;
         float *box = p->moved[i];
         for (int32_t c = 0; c < 4; c++) {
             box[c] = p->boxes[(size_t)i * 4 + (size_t)c] + shift;
         }
         box[4] = (box[2] - box[0]) * (box[3] - box[1]);
     }
-    const bool apart = lowest >= 0 && first_group >= 0 && ((float)last_group + 1.0f) * step <= SHIFT_SAFE;
+    const bool apart = lowest >= 0 && first_group >= 0 && ((float)(last_group + p->first_shift) + 1.0f) * step <= SHIFT_SAFE;
     p->by_group = p->by_group || (p->shifted && apart);
 }
 
@@ -159,7 +160,8 @@ static int32_t suppress_image(const rcnn_cpu_kernel *k, const rcnn_args *args, i
                  .scores = (const float *)rcnn_cpu_input(k, args, 1) + first,
                  .groups = (const int32_t *)rcnn_cpu_input(k, args, 2) + first,
                  .count = ((const int32_t *)rcnn_cpu_input(k, args, 3))[n],
-                 .rule = {.iou = k->op.u.nms.iou}};
+                 .rule = {.iou = k->op.u.nms.iou},
+                 .first_shift = k->op.u.nms.first_group};
     rcnn_cpu_scratch scratch = {.base = args->scratch};
     take_arrays(&p, (size_t)k->src[0].dim[1], &scratch);
     choose_form(&p, k->op.u.nms.rule);

@@ -6,7 +6,7 @@
  *   TORCHVISION  shifted up to 1000 candidates (4000 coordinates); more run group by group on the true coordinates.
  *                inter / union > t.
  * Group by group, merged by score, equals one walk in which only boxes of the same group are compared.
- * Known difference: torchvision's box stage shifts by labels 1..K where groups here are 0..K-1. */
+ * torchvision's box stage shifts by labels 1..K where groups here are 0..K-1: first_group makes up for it. */
 #include "backend/ref/boxes.h"
 #include "backend/ref/ref.h"
 
@@ -23,6 +23,7 @@ typedef struct nms_problem {
     int32_t count;
     rcnn_nms_rule rule;
     float iou;
+    int32_t first_group;
     bool shifted, within_group;
     float *moved;     /* [count][4] boxes that are compared    */
     int32_t *order;   /* [count], descending score             */
@@ -41,7 +42,7 @@ static void move_groups_apart(nms_problem *p)
         largest = fmaxf(largest, p->boxes[i]);
     }
     for (int32_t i = 0; i < p->count * 4; i++) {
-        p->moved[i] = p->boxes[i] + (p->shifted ? (float)p->groups[i / 4] * (largest + 1.0f) : 0.0f);
+        p->moved[i] = p->boxes[i] + (p->shifted ? (float)(p->groups[i / 4] + p->first_group) * (largest + 1.0f) : 0.0f);
     }
 }
 
@@ -94,6 +95,7 @@ static nms_problem problem_of(const rcnn_ref_call *call, int32_t n)
                      .count = ((const int32_t *)call->src[3])[n],
                      .rule = call->op->u.nms.rule,
                      .iou = call->op->u.nms.iou,
+                     .first_group = call->op->u.nms.first_group,
                      .moved = call->scratch};
     p.order = (int32_t *)(p.moved + (size_t)capacity * 4);
     p.removed = p.order + capacity;
