@@ -55,6 +55,40 @@ static void dots_c(const float *src, size_t pixels, size_t channels, const float
     }
 }
 
+static uint8_t rounded(int32_t sum)
+{
+    sum >>= RCNN_CPU_WINDOW_BITS;
+    return (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
+}
+
+/* restrict and locals throughout: bytes may alias anything, which would reload and serialise everything else */
+static void sum_windows_c(const rcnn_cpu_pixel_row *row, const rcnn_cpu_window *windows, const int32_t *weights,
+                          int32_t count, uint8_t *restrict dst)
+{
+    const size_t c0 = row->channel[0], c1 = row->channel[1], c2 = row->channel[2], step = row->pixel_bytes;
+    const uint8_t *src = row->src;
+    for (int32_t x = 0; x < count; x++, dst += 3) {
+        const uint8_t *p = src + (size_t)windows[x].first * step;
+        const int32_t *w = weights + windows[x].weights;
+        int32_t sum0 = 1 << (RCNN_CPU_WINDOW_BITS - 1), sum1 = sum0, sum2 = sum0;
+        for (int32_t i = 0; i < windows[x].count; i++, p += step) {
+            sum0 += p[c0] * w[i];
+            sum1 += p[c1] * w[i];
+            sum2 += p[c2] * w[i];
+        }
+        dst[0] = rounded(sum0);
+        dst[1] = rounded(sum1);
+        dst[2] = rounded(sum2);
+    }
+}
+
+static void add_bytes_c(const uint8_t *restrict row, int32_t weight, size_t count, int32_t *restrict sums)
+{
+    for (size_t i = 0; i < count; i++) {
+        sums[i] += row[i] * weight;
+    }
+}
+
 static float larger(float a, float b)
 {
     return a > b ? a : b;
@@ -80,8 +114,13 @@ static bool overlaps_any_c(const rcnn_cpu_box_columns *boxes, int32_t from, int3
     return false;
 }
 
-const rcnn_cpu_body rcnn_cpu_body_c = {
-    .max_of = max_of_c, .add = add_c, .weigh = weigh_c, .dots = dots_c, .overlaps_any = overlaps_any_c};
+const rcnn_cpu_body rcnn_cpu_body_c = {.max_of = max_of_c,
+                                       .add = add_c,
+                                       .weigh = weigh_c,
+                                       .dots = dots_c,
+                                       .sum_windows = sum_windows_c,
+                                       .add_bytes = add_bytes_c,
+                                       .overlaps_any = overlaps_any_c};
 
 const rcnn_cpu_body *rcnn_cpu_body_of(rcnn_cpu_isa isa)
 {

@@ -22,6 +22,21 @@ typedef struct rcnn_cpu_box_columns {
     float *x1, *y1, *x2, *y2, *area;
 } rcnn_cpu_box_columns;
 
+/* What one output pixel of Pillow's resize sums up: source positions and where their weights start. */
+typedef struct rcnn_cpu_window {
+    int32_t first, count;
+    size_t weights;
+} rcnn_cpu_window;
+
+#define RCNN_CPU_WINDOW_BITS 22 /* weights are in 1/2^22 and add up to 1; sums start with half of the last bit kept */
+
+/* One row of pixels to be resized horizontally. */
+typedef struct rcnn_cpu_pixel_row {
+    const uint8_t *src;
+    size_t pixels, pixel_bytes;
+    size_t channel[3]; /* byte of each of the 3 samples of an output pixel within a source pixel */
+} rcnn_cpu_pixel_row;
+
 typedef struct rcnn_cpu_overlap_rule {
     float iou;
     bool divide; /* inter / union > iou (torchvision) instead of inter > iou * union (mmcv) */
@@ -37,6 +52,11 @@ typedef struct rcnn_cpu_body {
                   const rcnn_cpu_taps *columns, float *dst);
     /* dst[p] = bias + sum over c of src[p][c] * weights[c] */
     void (*dots)(const float *src, size_t pixels, size_t channels, const float *weights, float bias, float *dst);
+    /* dst [count][3] = rounded sum over each window of weight * pixel, as bytes. */
+    void (*sum_windows)(const rcnn_cpu_pixel_row *row, const rcnn_cpu_window *windows, const int32_t *weights,
+                        int32_t count, uint8_t *dst);
+    /* sums += weight * row */
+    void (*add_bytes)(const uint8_t *row, int32_t weight, size_t count, int32_t *sums);
     /* Whether any box from .. to-1 of the columns overlaps box {x1,y1,x2,y2,area} by more than the rule allows. */
     bool (*overlaps_any)(const rcnn_cpu_box_columns *boxes, int32_t from, int32_t to, const float box[5],
                          rcnn_cpu_overlap_rule rule);
@@ -45,6 +65,11 @@ typedef struct rcnn_cpu_body {
 extern const rcnn_cpu_body rcnn_cpu_body_c;
 extern const rcnn_cpu_body rcnn_cpu_body_avx2;   /* only with RCNN_CPU_AVX2_BODY, see CMakeLists.txt   */
 extern const rcnn_cpu_body rcnn_cpu_body_avx512; /* only with RCNN_CPU_AVX512_BODY                     */
+
+/* Entries of the AVX2 table that the AVX-512 table shares. */
+void rcnn_cpu_sum_windows_avx2(const rcnn_cpu_pixel_row *row, const rcnn_cpu_window *windows, const int32_t *weights,
+                               int32_t count, uint8_t *dst);
+void rcnn_cpu_add_bytes_avx2(const uint8_t *row, int32_t weight, size_t count, int32_t *sums);
 
 /* The table for an instruction set, or the best one below it that was built. */
 const rcnn_cpu_body *rcnn_cpu_body_of(rcnn_cpu_isa isa);

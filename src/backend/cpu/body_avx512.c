@@ -172,4 +172,6 @@ const rcnn_cpu_body rcnn_cpu_body_avx512 = {.max_of = max_of_avx512,
                                             .add = add_avx512,
                                             .weigh = weigh_avx512,
                                             .dots = dots_avx512,
+                                            .sum_windows = rcnn_cpu_sum_windows_avx2,
+                                            .add_bytes = rcnn_cpu_add_bytes_avx2,
                                             .overlaps_any = overlaps_any_avx512};

@@ -77,7 +77,8 @@ static void move_groups_apart(problem *p)
         }
         box[4] = (box[2] - box[0]) * (box[3] - box[1]);
     }
-    const bool apart = lowest >= 0 && first_group >= 0 && ((float)(last_group + p->first_shift) + 1.0f) * step <= SHIFT_SAFE;
+    const bool apart =
+        lowest >= 0 && first_group >= 0 && ((float)(last_group + p->first_shift) + 1.0f) * step <= SHIFT_SAFE;
     p->by_group = p->by_group || (p->shifted && apart);
 }
 

@@ -51,17 +51,19 @@ static rcnn_cpu_row_cache take_cache(const rcnn_cpu_kernel *k, rcnn_cpu_scratch 
     return cache;
 }
 
-static void describe_source(const rcnn_op *op, const rcnn_frame_image *image, rcnn_cpu_resize_job *job)
+static void describe_source(const rcnn_cpu_kernel *k, const rcnn_frame_image *image, rcnn_cpu_resize_job *job)
 {
     static const uint8_t pixel_bytes[] = {[RCNN_PIXEL_RGB8] = 3,
                                           [RCNN_PIXEL_BGR8] = 3,
                                           [RCNN_PIXEL_GRAY8] = 1,
                                           [RCNN_PIXEL_RGBA8] = 4,
                                           [RCNN_PIXEL_BGRA8] = 4};
+    const rcnn_op *op = &k->op;
     const rcnn_pixel_format format = image->view.format;
     const int is_bgr = format == RCNN_PIXEL_BGR8 || format == RCNN_PIXEL_BGRA8;
     const int swap = is_bgr != (op->u.preprocess.order == RCNN_CHANNELS_BGR);
-    *job = (rcnn_cpu_resize_job){.view = &image->view,
+    *job = (rcnn_cpu_resize_job){.body = k->body,
+                                 .view = &image->view,
                                  .pixel_bytes = pixel_bytes[format],
                                  .channel = {swap ? 2 : 0, 1, swap ? 0 : 2},
                                  .lut = op->u.preprocess.lut,
@@ -92,7 +94,7 @@ static void fill_image(const rcnn_cpu_kernel *k, const rcnn_frame_image *image, 
 {
     rcnn_cpu_scratch scratch = {.base = scratch_base};
     rcnn_cpu_resize_job job;
-    describe_source(&k->op, image, &job);
+    describe_source(k, image, &job);
     take_tables(k, &scratch, &job);
     resizer_of(k)->plan(&job);
     const int32_t height = k->dst[0].dim[1];

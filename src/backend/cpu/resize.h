@@ -4,10 +4,12 @@
 #ifndef RCNN_BACKEND_CPU_RESIZE_H
 #define RCNN_BACKEND_CPU_RESIZE_H
 
+#include "backend/cpu/body.h"
 #include "graph/graph.h"
 
 /* One image of a run. */
 typedef struct rcnn_cpu_resize_job {
+    const rcnn_cpu_body *body;
     const rcnn_image_view *view;
     size_t pixel_bytes;
     size_t channel[3];       /* byte of network channel c within a source pixel      */

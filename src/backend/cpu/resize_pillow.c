@@ -5,12 +5,9 @@
 #include <math.h>
 #include <stdbool.h>
 
-#define WEIGHT_BITS 22
+#define WEIGHT_BITS RCNN_CPU_WINDOW_BITS
 
-typedef struct window {
-    int32_t first, count; /* source positions                       */
-    size_t weights;       /* index of its first weight in job.weights */
-} window;
+typedef rcnn_cpu_window window; /* of one axis: source positions, weights in job.weights */
 
 static double support_of(int32_t in, int32_t out)
 {
@@ -82,35 +79,13 @@ static uint8_t rounded(int32_t sum)
     return (uint8_t)rcnn_cpu_clamp(sum >> WEIGHT_BITS, 0, 255);
 }
 
-/* restrict and locals throughout: bytes may alias anything, which would reload and serialise everything else */
 static void horizontal(const rcnn_cpu_resize_job *job, const uint8_t *src, void *row)
 {
-    const window *columns = job->columns;
-    const int32_t *all_weights = job->weights;
-    const size_t c0 = job->channel[0], c1 = job->channel[1], c2 = job->channel[2];
-    const size_t step = job->pixel_bytes;
-    const int32_t width = job->net_width;
-    uint8_t *restrict dst = row;
-    for (int32_t x = 0; x < width; x++, dst += 3) {
-        const uint8_t *p = src + (size_t)columns[x].first * step;
-        const int32_t *weights = all_weights + columns[x].weights;
-        int32_t sum0 = 1 << (WEIGHT_BITS - 1), sum1 = sum0, sum2 = sum0;
-        for (int32_t i = 0; i < columns[x].count; i++, p += step) {
-            sum0 += p[c0] * weights[i];
-            sum1 += p[c1] * weights[i];
-            sum2 += p[c2] * weights[i];
-        }
-        dst[0] = rounded(sum0);
-        dst[1] = rounded(sum1);
-        dst[2] = rounded(sum2);
-    }
-}
-
-static void add_row(int32_t *restrict sums, const uint8_t *restrict row, int32_t weight, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        sums[i] += row[i] * weight;
-    }
+    const rcnn_cpu_pixel_row pixels = {.src = src,
+                                       .pixels = (size_t)job->view->width,
+                                       .pixel_bytes = job->pixel_bytes,
+                                       .channel = {job->channel[0], job->channel[1], job->channel[2]}};
+    job->body->sum_windows(&pixels, job->columns, job->weights, job->net_width, row);
 }
 
 static void vertical(const rcnn_cpu_resize_job *job, int32_t y, rcnn_cpu_row_cache *cache, float *dst)
@@ -123,7 +98,7 @@ static void vertical(const rcnn_cpu_resize_job *job, int32_t y, rcnn_cpu_row_cac
     }
     for (int32_t r = 0; r < rows->count; r++) {
         const uint8_t *row = rcnn_cpu_cached_row(&rcnn_cpu_resize_pillow, job, cache, rows->first + r);
-        add_row(sums, row, job->weights[rows->weights + (size_t)r], samples);
+        job->body->add_bytes(row, job->weights[rows->weights + (size_t)r], samples, sums);
     }
     const float(*lut)[256] = job->lut;
     for (size_t i = 0; i < samples; i += 3) {
