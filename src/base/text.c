@@ -4,10 +4,10 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/number.h"
 
 void rcnn_text_add_bytes(rcnn_text *text, const char *bytes, size_t length)
 {
@@ -102,16 +102,32 @@ void rcnn_text_json_string(rcnn_text *text, const char *value)
     rcnn_text_add(text, "\"");
 }
 
+/* printf writes the decimal point of the process locale, which may be any characters; JSON wants '.'. */
+static void make_point(char *digits)
+{
+    char *out = digits;
+    for (const char *p = digits; *p; p++) {
+        if (strchr("+-0123456789e", *p)) {
+            *out++ = *p;
+        } else if (out == digits || out[-1] != '.') {
+            *out++ = '.';
+        }
+    }
+    *out = '\0';
+}
+
 void rcnn_text_json_number(rcnn_text *text, double value)
 {
     if (!isfinite(value)) {
         rcnn_text_add(text, "null");
         return;
     }
-    char digits[40];
+    char digits[48];
+    double back = 0;
     for (int precision = 6; precision <= 17; precision++) {
         snprintf(digits, sizeof digits, "%.*g", precision, value);
-        if (strtod(digits, NULL) == value) {
+        make_point(digits);
+        if (rcnn_parse_double(digits, strlen(digits), &back) && back == value) {
             break;
         }
     }
