@@ -1,5 +1,6 @@
-/* A soft mask to the bitmap of its region. Interpolation is separable: first along x for each of the mask's rows, then along
- * y for each pixel. Run lengths (paste_rle.c) compute the same products in the same order, so both agree on every pixel. */
+/* A soft mask to the bitmap of its region. Interpolation is separable: first along x for each of the mask's rows, then
+ * along y for each pixel. Run lengths (paste_rle.c) compute the same products in the same order, so both agree on every
+ * pixel. */
 #include "mask/sample.h"
 
 #include <string.h>

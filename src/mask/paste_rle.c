@@ -1,8 +1,8 @@
 /* A soft mask straight to column-major run lengths, without a bitmap.
  *
- * Down a column the value is piecewise linear between mask rows. A stretch of pixels between two mask rows whose values are
- * both clearly above or below the threshold is one run, whatever its length; only stretches that cross it are looked at
- * pixel by pixel. Work follows the outline and the mask's 28 rows, not the area. */
+ * Down a column the value is piecewise linear between mask rows. A stretch of pixels between two mask rows whose values
+ * are both clearly above or below the threshold is one run, whatever its length; only stretches that cross it are
+ * looked at pixel by pixel. Work follows the outline and the mask's 28 rows, not the area. */
 #include "mask/runs.h"
 #include "mask/sample.h"
 

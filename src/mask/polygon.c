@@ -1,6 +1,6 @@
-/* Outlines of a bitmap along pixel edges; see mask.h. Edges are directed with the set pixel on their right-hand side, which
- * makes outer rings clockwise on the screen and holes counter-clockwise. Every ring has an edge that runs right (the top
- * edge of a set pixel), so marking those is enough to find each ring once. */
+/* Outlines of a bitmap along pixel edges; see mask.h. Edges are directed with the set pixel on their right-hand side,
+ * which makes outer rings clockwise on the screen and holes counter-clockwise. Every ring has an edge that runs right
+ * (the top edge of a set pixel), so marking those is enough to find each ring once. */
 #include "mask/mask.h"
 
 #include <stdbool.h>
@@ -25,7 +25,8 @@ static bool is_set(const bitmap_view *b, int32_t x, int32_t y)
     return x >= 0 && y >= 0 && x < b->width && y < b->height && b->pixels[(size_t)y * (size_t)b->width + (size_t)x];
 }
 
-/* Whether the outline has an edge from corner (x,y) in this direction: a set pixel to the right, a clear one to the left. */
+/* Whether the outline has an edge from corner (x,y) in this direction: a set pixel to the right, a clear one to the
+ * left. */
 static bool has_edge(const bitmap_view *b, int32_t x, int32_t y, direction d)
 {
     switch (d) {

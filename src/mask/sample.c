@@ -1,5 +1,5 @@
-/* Pixel to mask coordinates and the reach of a mask; see sample.h and mask.h. Coordinates are computed in float and in the
- * order of the frameworks, since the threshold is decided on the last bits. */
+/* Pixel to mask coordinates and the reach of a mask; see sample.h and mask.h. Coordinates are computed in float and in
+ * the order of the frameworks, since the threshold is decided on the last bits. */
 #include "mask/sample.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* Inside src/mask: where a pixel of the image falls on the soft mask. Both arithmetics of spec 10 and 13.11 come down to the
- * same form, per axis: value at pixel p = a * cell[i] + b * cell[i + 1] on a mask that is framed by zeros. */
+/* Inside src/mask: where a pixel of the image falls on the soft mask. Both arithmetics of spec 10 and 13.11 come down
+ * to the same form, per axis: value at pixel p = a * cell[i] + b * cell[i + 1] on a mask that is framed by zeros. */
 #ifndef RCNN_MASK_SAMPLE_H
 #define RCNN_MASK_SAMPLE_H
 

@@ -1,5 +1,5 @@
-/* What the op list does not ask of the cpu backend's own ops: the same bytes whatever the number of threads, NMS where the
- * shift does not keep groups apart, NaN through max pooling, and the sorting they stand on. */
+/* What the op list does not ask of the cpu backend's own ops: the same bytes whatever the number of threads, NMS where
+ * the shift does not keep groups apart, NaN through max pooling, and the sorting they stand on. */
 #include "harness.h"
 
 #include "backend/cpu/order.h"

@@ -1,5 +1,5 @@
-/* Pasting soft masks: against PyTorch's pixels (data/mask_golden.bin of scripts/make_mask_golden.py), against the formulas
- * evaluated pixel by pixel over the whole image, and the three forms against each other. */
+/* Pasting soft masks: against PyTorch's pixels (data/mask_golden.bin of scripts/make_mask_golden.py), against the
+ * formulas evaluated pixel by pixel over the whole image, and the three forms against each other. */
 #include <stdbool.h>
 
 #include "harness.h"

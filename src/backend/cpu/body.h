@@ -1,6 +1,6 @@
 /* The innermost loops that pay for vector instructions, one table per instruction set. Each set has a file of its own,
- * compiled with its own flags; nothing outside those files may use the instructions. The tables agree on what is computed;
- * sums may be added in another order, so results differ by rounding only (overlaps_any: not at all). */
+ * compiled with its own flags; nothing outside those files may use the instructions. The tables agree on what is
+ * computed; sums may be added in another order, so results differ by rounding only (overlaps_any: not at all). */
 #ifndef RCNN_BACKEND_CPU_BODY_H
 #define RCNN_BACKEND_CPU_BODY_H
 

@@ -13,8 +13,8 @@ static __mmask16 mask_of(size_t left)
 
 #define POOLED 4 /* vectors held in registers: 64 channels, what the stem has */
 
-/* maxps gives its second operand when either is NaN, so NaNs are looked for apart; the rare block with one is done again
- * by the plain table. */
+/* maxps gives its second operand when either is NaN, so NaNs are looked for apart; the rare block with one is done
+ * again by the plain table. */
 static bool max_block(const float *const *taps, int32_t count, size_t c, float *dst)
 {
     __m512 best[POOLED];

@@ -1,5 +1,5 @@
-/* Box head rows to NMS candidates (spec 8.1-8.4, 13.9, 14.6). Softmax of all rows in parallel; then one pass in row order
- * decodes the few (RoI, class) pairs above the threshold, out of 80,000. */
+/* Box head rows to NMS candidates (spec 8.1-8.4, 13.9, 14.6). Softmax of all rows in parallel; then one pass in row
+ * order decodes the few (RoI, class) pairs above the threshold, out of 80,000. */
 #include "backend/cpu/boxes.h"
 #include "backend/cpu/op.h"
 

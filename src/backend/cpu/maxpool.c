@@ -1,5 +1,5 @@
-/* Max pooling, rows of the output in parallel. Bound by memory: the body keeps the running maximum in registers and writes
- * each output once. */
+/* Max pooling, rows of the output in parallel. Bound by memory: the body keeps the running maximum in registers and
+ * writes each output once. */
 #include "backend/cpu/op.h"
 
 #include "base/memory.h"

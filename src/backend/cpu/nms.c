@@ -1,11 +1,11 @@
 /* Batched non-maximum suppression (spec 5.8, 5.9, 13.7). Candidates are sorted once by score and dealt out to their
- * groups; each group is walked best first, a candidate against the kept boxes of its group only, 16 at a time; the answer
- * is the first survivors of the global order.
+ * groups; each group is walked best first, a candidate against the kept boxes of its group only, 16 at a time; the
+ * answer is the first survivors of the global order.
  *
  * The frameworks move every group to a place of its own and compare everything with everything. Here the same rounded
- * coordinates are compared, but only within a group: boxes of two groups cannot touch as long as no coordinate is negative
- * and the shift is small enough for rounding not to bridge the gap of 1 between groups. Where that is not certain all
- * candidates are treated as one group, which is the frameworks' form to the letter. */
+ * coordinates are compared, but only within a group: boxes of two groups cannot touch as long as no coordinate is
+ * negative and the shift is small enough for rounding not to bridge the gap of 1 between groups. Where that is not
+ * certain all candidates are treated as one group, which is the frameworks' form to the letter. */
 #include "backend/cpu/op.h"
 #include "backend/cpu/order.h"
 

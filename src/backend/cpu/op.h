@@ -22,8 +22,8 @@ typedef struct rcnn_cpu_kernel {
 
 typedef rcnn_status (*rcnn_cpu_enqueue)(rcnn_kernel *kernel, const rcnn_args *args, rcnn_error *err);
 
-/* A kernel of `op` that runs `enqueue`; released by rcnn_free. Statuses: MEMORY, UNSUPPORTED for element types other than
- * f32 and i32. */
+/* A kernel of `op` that runs `enqueue`; released by rcnn_free. Statuses: MEMORY, UNSUPPORTED for element types other
+ * than f32 and i32. */
 rcnn_status rcnn_cpu_kernel_create(rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op,
                                    rcnn_cpu_enqueue enqueue, rcnn_cpu_kernel **out, rcnn_error *err);
 
@@ -62,8 +62,8 @@ static inline int32_t rcnn_cpu_thread_index(void)
 #endif
 }
 
-/* Hands out aligned arrays. With base NULL it only adds up, so that one function both sizes and cuts: call it at prepare
- * for `used`, at enqueue for the pointers. */
+/* Hands out aligned arrays. With base NULL it only adds up, so that one function both sizes and cuts: call it at
+ * prepare for `used`, at enqueue for the pointers. */
 typedef struct rcnn_cpu_scratch {
     unsigned char *base;
     size_t used;

@@ -1,5 +1,5 @@
-/* cv2.resize INTER_LINEAR on bytes, bit for bit (spec 2.3). A horizontal sample is below 2^15 after the shift by 4 that the
- * vertical pass begins with, so rows are kept as int16 and the vertical pass is a high multiply. */
+/* cv2.resize INTER_LINEAR on bytes, bit for bit (spec 2.3). A horizontal sample is below 2^15 after the shift by 4 that
+ * the vertical pass begins with, so rows are kept as int16 and the vertical pass is a high multiply. */
 #include "backend/cpu/resize.h"
 
 #include <math.h>
@@ -54,8 +54,8 @@ static void horizontal(const rcnn_cpu_resize_job *job, const uint8_t *src, void 
     }
 }
 
-/* Results are at most 255: weights add up to 2048 and samples are at most 255 * 128. Apart and with restrict, because bytes
- * may alias anything and the loop would not be vectorised. */
+/* Results are at most 255: weights add up to 2048 and samples are at most 255 * 128. Apart and with restrict, because
+ * bytes may alias anything and the loop would not be vectorised. */
 static void blend(const int16_t *restrict upper, const int16_t *restrict lower, int16_t a, int16_t b, size_t count,
                   uint8_t *restrict bytes)
 {

@@ -1,9 +1,8 @@
-/* Image.resize BILINEAR on bytes, antialiased, bit for bit (spec 14.2). Pillow leaves a pass out when that side does not
- * change; the weights are then 1 and 0, which gives the same bytes. */
+/* Image.resize BILINEAR on bytes, antialiased, bit for bit (spec 14.2). Pillow leaves a pass out when that side does
+ * not change; the weights are then 1 and 0, which gives the same bytes. */
 #include "backend/cpu/resize.h"
 
 #include <math.h>
-#include <stdbool.h>
 
 #define WEIGHT_BITS RCNN_CPU_WINDOW_BITS
 
@@ -27,42 +26,23 @@ static double triangle(int32_t position, double centre, double shrink)
     return distance < 1.0 ? 1.0 - distance : 0.0;
 }
 
-typedef struct span {
-    double centre;
-    int32_t first, end;
-} span;
-
-static span span_at(int32_t position, int32_t in, int32_t out)
-{
-    const double support = support_of(in, out);
-    const double centre = (position + 0.5) * ((double)in / (double)out);
-    return (span){.centre = centre,
-                  .first = (int32_t)fmax(centre - support + 0.5, 0.0),
-                  .end = (int32_t)fmin(centre + support + 0.5, (double)in)};
-}
-
-/* Fills the windows of one axis and their weights from weights[used] on; returns the new `used`. All windows are made as
- * wide as the widest, with weights of 0: a loop of always the same length is predicted, 3 or 4 in turn is not. */
+/* Fills the windows of one axis and their weights from weights[used] on; returns the new `used`. */
 static size_t plan_axis(int32_t in, int32_t out, window *windows, int32_t *weights, size_t used)
 {
-    const double shrink = 1.0 / support_of(in, out);
-    int32_t widest = 0;
+    const double scale = (double)in / (double)out;
+    const double support = support_of(in, out);
+    const double shrink = 1.0 / support;
     for (int32_t i = 0; i < out; i++) {
-        const span s = span_at(i, in, out);
-        widest = s.end - s.first > widest ? s.end - s.first : widest;
-    }
-    for (int32_t i = 0; i < out; i++) {
-        const span s = span_at(i, in, out);
-        const int32_t first = s.first < in - widest ? s.first : in - widest;
+        const double centre = (i + 0.5) * scale;
+        const int32_t first = (int32_t)fmax(centre - support + 0.5, 0.0);
+        const int32_t end = (int32_t)fmin(centre + support + 0.5, (double)in);
         double total = 0;
-        for (int32_t p = s.first; p < s.end; p++) {
-            total += triangle(p, s.centre, shrink);
+        for (int32_t p = first; p < end; p++) {
+            total += triangle(p, centre, shrink);
         }
-        windows[i] = (window){.first = first, .count = widest, .weights = used};
-        for (int32_t p = first; p < first + widest; p++) {
-            const bool inside = p >= s.first && p < s.end;
-            const double weight = inside ? triangle(p, s.centre, shrink) / total : 0.0;
-            weights[used++] = (int32_t)(0.5 + weight * (1 << WEIGHT_BITS));
+        windows[i] = (window){.first = first, .count = end - first, .weights = used};
+        for (int32_t p = first; p < end; p++) {
+            weights[used++] = (int32_t)(0.5 + triangle(p, centre, shrink) / total * (1 << WEIGHT_BITS));
         }
     }
     return used;

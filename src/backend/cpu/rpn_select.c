@@ -2,8 +2,8 @@
  *
  * Of 270,000 anchors a few thousand are kept, so the full set is only touched by cheap passes: read logits as integer
  * keys, find the key of the last anchor kept by radix selection, gather what is at least as good. Sigmoids are computed
- * for those only: sigmoid is monotone, but different logits can share one sigmoid value and then the lower index wins, so
- * the cut is first lowered to below the last logit that ties with it.
+ * for those only: sigmoid is monotone, but different logits can share one sigmoid value and then the lower index wins,
+ * so the cut is first lowered to below the last logit that ties with it.
  *
  * Each level writes where its candidates would stand if every level before it were full; then the gaps are closed. */
 #include "backend/cpu/boxes.h"

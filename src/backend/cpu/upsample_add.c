@@ -1,5 +1,5 @@
-/* dst = lateral + nearest-upsampled top (spec 4), rows in parallel. Bound by memory. dst may be the memory of lateral: each
- * element is read just before it is written. */
+/* dst = lateral + nearest-upsampled top (spec 4), rows in parallel. Bound by memory. dst may be the memory of lateral:
+ * each element is read just before it is written. */
 #include "backend/cpu/op.h"
 
 static size_t source_of(int32_t position, int32_t in, int32_t out)
