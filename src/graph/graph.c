@@ -63,6 +63,12 @@ rcnn_status rcnn_graph_add_value(rcnn_graph *graph, const char *name, rcnn_dtype
     return RCNN_OK;
 }
 
+/* Later uses never shorten a life: a value marked as an output lives to the end whoever reads it afterwards. */
+static void use(rcnn_value *value, int32_t op)
+{
+    value->last_use = value->last_use > op ? value->last_use : op;
+}
+
 rcnn_status rcnn_graph_add_op(rcnn_graph *graph, const rcnn_op *op, rcnn_error *err)
 {
     void *ops = graph->ops;
@@ -79,15 +85,15 @@ rcnn_status rcnn_graph_add_op(rcnn_graph *graph, const rcnn_op *op, rcnn_error *
             return rcnn_fail(err, RCNN_ERR_INTERNAL, "graph: op '%s' reads '%s' before it is made", op->name,
                              value->name);
         }
-        value->last_use = index;
+        use(value, index);
     }
     if (op->rows != RCNN_NO_VALUE) {
-        graph->values[op->rows].last_use = index;
+        use(&graph->values[op->rows], index);
     }
     for (int32_t i = 0; i < op->output_count; i++) {
         rcnn_value *value = &graph->values[op->output[i]];
         value->producer = index;
-        value->last_use = value->last_use > index ? value->last_use : index;
+        use(value, index);
     }
     graph->op_count++;
     return RCNN_OK;

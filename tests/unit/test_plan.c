@@ -197,6 +197,36 @@ TEST(in_place_output_takes_the_input)
     rcnn_graph_free(&graph);
 }
 
+TEST(outputs_live_to_the_end_though_read_before)
+{
+    rcnn_error err = {0};
+    rcnn_graph graph;
+    rcnn_graph_init(&graph);
+    const int32_t size = 1000;
+    rcnn_value_id first = RCNN_NO_VALUE;
+    for (int32_t i = 0; i < 6; i++) { /* a chain; the first value is an output and is still read by the second op */
+        rcnn_op op = {.kind = RCNN_OP_CONV, .name = "op", .inplace = -1, .rows = RCNN_NO_VALUE};
+        rcnn_value_id made = RCNN_NO_VALUE;
+        op.input_count = i > 0;
+        op.input[0] = i - 1;
+        op.rows = i == 2 ? first : RCNN_NO_VALUE;
+        CHECK_OK(rcnn_graph_add_value(&graph, "v", RCNN_F32, 1, &size, &made, &err), err);
+        op.output_count = 1;
+        op.output[0] = made;
+        CHECK_OK(rcnn_graph_add_op(&graph, &op, &err), err);
+        if (i == 0) {
+            first = made;
+            rcnn_graph_mark_output(&graph, first);
+        }
+    }
+    CHECK_OK(rcnn_graph_plan(&graph, 0, &err), err);
+    CHECK(graph.values[first].last_use == INT32_MAX);
+    for (int32_t v = 1; v < graph.value_count; v++) {
+        CHECK(graph.values[v].offset != graph.values[first].offset);
+    }
+    rcnn_graph_free(&graph);
+}
+
 TEST(bad_values_are_refused)
 {
     const int32_t huge[4] = {INT32_MAX, INT32_MAX, INT32_MAX, 3};
