@@ -2,16 +2,18 @@
  *
  *   bench_pipeline [-m MODEL] [--image FILE] [--threads N] [--samples N] [--masks raw|rle] [--size LONGxSHORT]
  *
- * A: rcnn_session_run, pixels in, results out. B: only the CONV, FC and DECONV kernels of the same plan, one after another on
- * the same memory. The difference is everything that is not a oneDNN primitive: preprocessing, top-k, NMS, RoIAlign,
- * softmax, masks, and the library itself. Prints one JSON object: medians, p10, p90, stages, counts, peak resident memory.
+ * A: rcnn_session_run, pixels in, results out. B: one bare oneDNN primitive per CONV, FC and DECONV of the same graph with the
+ * same live rows (bare.h), one after another. The difference is everything that is not a oneDNN primitive: preprocessing,
+ * top-k, NMS, RoIAlign, softmax, masks, and the library itself. Prints one JSON object: medians, p10, p90, stages, counts,
+ * and the peak resident memory of A, read before B takes memory of its own.
  * Uses the library's insides on purpose (B is not a thing a user can ask for). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
-#include "base/clock.h"
+#include "bare.h"
+#include "base/memory.h"
 #include "session/session.h"
 
 #define SAMPLES_MAX 200
@@ -52,37 +54,15 @@ static void print_series(const char *name, const series *s)
     printf("]},\n");
 }
 
-static int is_primitive(const rcnn_session *session, const rcnn_plan_step *step)
+/* Summed time of one pass over the bare primitives. */
+static rcnn_status run_primitives(bare_net *net, double *each, double *ms, rcnn_error *err)
 {
-    for (int32_t i = 0; i < step->count; i++) {
-        rcnn_op_kind kind = session->current->graph.ops[step->first + i].kind;
-        if (kind != RCNN_OP_CONV && kind != RCNN_OP_FC && kind != RCNN_OP_DECONV) {
-            return 0;
-        }
+    RCNN_TRY(bare_run(net, each, err));
+    *ms = 0;
+    for (int32_t i = 0; i < bare_count(net); i++) {
+        *ms += each[i];
     }
-    return 1;
-}
-
-/* One pass over the bare primitives of the last run's plan; the counts of that run still stand in the arena. */
-static rcnn_status run_primitives(rcnn_session *session, double *ms, rcnn_error *err)
-{
-    const rcnn_plan *plan = session->current;
-    const rcnn_args args = {.value = plan->value, .scratch = session->scratch, .frame = &session->frame};
-    rcnn_status status = RCNN_OK;
-    if (session->vt->begin_run) {
-        session->vt->begin_run(session->backend);
-    }
-    double start = rcnn_clock_ms();
-    for (int32_t i = 0; i < plan->step_count && status == RCNN_OK; i++) {
-        if (is_primitive(session, &plan->steps[i])) {
-            status = session->vt->enqueue(plan->steps[i].kernel, &args, err);
-        }
-    }
-    *ms = rcnn_clock_ms() - start;
-    if (session->vt->end_run) {
-        session->vt->end_run(session->backend);
-    }
-    return status;
+    return RCNN_OK;
 }
 
 static int64_t live_macs(const rcnn_session *session, int32_t *proposals, int32_t *detections)
@@ -110,43 +90,78 @@ static long peak_resident_kb(void)
     return usage.ru_maxrss;
 }
 
-static rcnn_status measure(const options *o, rcnn_session *session, const rcnn_image_view *view, rcnn_error *err)
+typedef struct findings {
+    series whole, primitives, stages[RCNN_STAGE_COUNT];
+    int32_t proposals, detections;
+    double gmac, peak_mb;
+    char library[64];
+} findings;
+
+/* Alternates whole runs and bare passes, after one warm-up round of each. */
+static rcnn_status alternate(const options *o, rcnn_session *session, const rcnn_image_view *view, bare_net *net,
+                             double *each, rcnn_results **results, findings *f, rcnn_error *err)
 {
-    static series whole, primitives, stages[RCNN_STAGE_COUNT];
-    rcnn_results *results = NULL;
-    for (int i = -2; i < o->samples; i++) { /* two warm-up rounds */
+    for (int i = -1; i < o->samples; i++) {
         double bare;
-        RCNN_TRY(rcnn_session_run(session, view, 1, &results, err));
-        double total = rcnn_results_stage_ms(results, -1);
-        RCNN_TRY(run_primitives(session, &bare, err));
+        RCNN_TRY(rcnn_session_run(session, view, 1, results, err));
+        RCNN_TRY(run_primitives(net, each, &bare, err));
         if (i < 0) {
             continue;
         }
-        whole.ms[whole.count++] = total;
-        primitives.ms[primitives.count++] = bare;
+        f->whole.ms[f->whole.count++] = rcnn_results_stage_ms(*results, -1);
+        f->primitives.ms[f->primitives.count++] = bare;
         for (int32_t s = 0; s < RCNN_STAGE_COUNT; s++) {
-            stages[s].ms[stages[s].count++] = rcnn_results_stage_ms(results, s);
+            f->stages[s].ms[f->stages[s].count++] = rcnn_results_stage_ms(*results, s);
         }
     }
-    int32_t proposals, detections;
-    RCNN_TRY(rcnn_session_run(session, view, 1, &results, err));
-    double gmac = (double)live_macs(session, &proposals, &detections) / 1e9;
-    printf(
-        "{\n  \"schema\": 1, \"bench\": \"pipeline\", \"backend\": \"%s\", \"threads\": %d, \"precision\": \"fp32\",\n",
-        rcnn_session_backend_name(session), session->num_threads);
-    printf("  \"image\": [%d, %d], \"network_input\": [%d, %d], \"proposals\": %d, \"detections\": %d,\n", view->width,
-           view->height, session->current->width, session->current->height, proposals, detections);
-    print_series("whole_pipeline", &whole);
-    print_series("bare_primitives", &primitives);
-    printf("  \"ratio\": %.4f, \"gmac\": %.1f, \"primitive_gflops\": %.1f,\n",
-           quantile(&whole, 0.5) / quantile(&primitives, 0.5), gmac, 2e3 * gmac / quantile(&primitives, 0.5));
-    printf("  \"stages_ms\": {");
-    for (int32_t s = 0; s < RCNN_STAGE_COUNT; s++) {
-        printf("%s\"%s\": %.2f", s ? ", " : "", rcnn_stage_name(s), quantile(&stages[s], 0.5));
-    }
-    printf("},\n  \"peak_resident_mb\": %.1f\n}\n", (double)peak_resident_kb() / 1024.0);
-    rcnn_results_destroy(results);
     return RCNN_OK;
+}
+
+static rcnn_status measure(const options *o, rcnn_session *session, const rcnn_image_view *view, findings *f,
+                           rcnn_error *err)
+{
+    rcnn_results *results = NULL;
+    bare_net *net = NULL;
+    double *each = NULL;
+    rcnn_status status = RCNN_OK;
+    for (int i = 0; i < 2 && status == RCNN_OK; i++) { /* plans, warms up, and shows the peak of a second run too */
+        status = rcnn_session_run(session, view, 1, &results, err);
+    }
+    if (status == RCNN_OK) {
+        f->peak_mb = (double)peak_resident_kb() / 1024.0;
+        f->gmac = (double)live_macs(session, &f->proposals, &f->detections) / 1e9;
+        const bare_options bare = {
+            .threads = o->threads, .box_rows = f->proposals, .mask_rows = f->detections, .layout = BARE_NHWC};
+        status = bare_open(&session->current->graph, &bare, &net, err);
+    }
+    if (status == RCNN_OK) {
+        bare_library(f->library, sizeof f->library);
+        each = rcnn_calloc((size_t)bare_count(net), sizeof *each);
+        status = each ? alternate(o, session, view, net, each, &results, f, err) : RCNN_ERR_MEMORY;
+    }
+    rcnn_free(each);
+    bare_close(net);
+    rcnn_results_destroy(results);
+    return status;
+}
+
+static void print(const rcnn_session *session, const rcnn_image_view *view, const findings *f)
+{
+    double whole = quantile(&f->whole, 0.5);
+    double bare = quantile(&f->primitives, 0.5);
+    printf("{\n  \"schema\": 1, \"bench\": \"pipeline\", \"backend\": \"%s\", \"library\": \"%s\", \"threads\": %d,\n",
+           rcnn_session_backend_name(session), f->library, session->num_threads);
+    printf("  \"precision\": \"fp32\", \"image\": [%d, %d], \"network_input\": [%d, %d],\n", view->width, view->height,
+           session->current->width, session->current->height);
+    printf("  \"proposals\": %d, \"detections\": %d,\n", f->proposals, f->detections);
+    print_series("whole_pipeline", &f->whole);
+    print_series("bare_primitives", &f->primitives);
+    printf("  \"ratio\": %.4f, \"gmac\": %.1f, \"primitive_gflops\": %.1f,\n  \"stages_ms\": {", whole / bare, f->gmac,
+           2e3 * f->gmac / bare);
+    for (int32_t s = 0; s < RCNN_STAGE_COUNT; s++) {
+        printf("%s\"%s\": %.2f", s ? ", " : "", rcnn_stage_name(s), quantile(&f->stages[s], 0.5));
+    }
+    printf("},\n  \"peak_resident_mb\": %.1f\n}\n", f->peak_mb);
 }
 
 static int parse(int argc, char **argv, options *o)
@@ -197,7 +212,11 @@ int main(int argc, char **argv)
                  rcnn_session_create(model, &settings, &session, &err) || rcnn_image_load(o.image, NULL, &image, &err);
     if (!failed) {
         rcnn_image_get_view(image, &view);
-        failed = measure(&o, session, &view, &err) != RCNN_OK;
+        static findings found;
+        failed = measure(&o, session, &view, &found, &err) != RCNN_OK;
+        if (!failed) {
+            print(session, &view, &found);
+        }
     }
     if (failed) {
         fprintf(stderr, "bench_pipeline: %s\n", err.message);
