@@ -243,6 +243,19 @@ typedef enum rcnn_weights_format {
 RCNN_API RCNN_NODISCARD rcnn_status rcnn_model_save(const rcnn_model *model, const char *path,
                                                     rcnn_weights_format format, rcnn_error *err);
 
+/* Frameworks in whose tensor names a model can be written. */
+typedef enum rcnn_state_dict {
+    RCNN_STATE_DICT_TORCHVISION = 0, RCNN_STATE_DICT_MMDET = 1, RCNN_STATE_DICT_DETECTRON2 = 2
+} rcnn_state_dict;
+/* Writes the model as a state dict of a framework: fp32 safetensors that its load_state_dict(strict=True) takes for a
+ * network of the same architecture, built with the framework's usual batch norm epsilon of 1e-5. Batch norms are written
+ * as identities with the folded bias; class rows have the framework's order, background rows that it lacks are dropped
+ * and those it has more are zero. The model config stands in __metadata__, so that rcnn_model_load gives back the same
+ * weights bit for bit, and the same detections. Settings that the names cannot say are listed in one line of the log.
+ * Written to a temporary name and renamed. UNSUPPORTED when the framework has no names for the architecture. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_model_save_state_dict(const rcnn_model *model, const char *path,
+                                                               rcnn_state_dict naming, rcnn_error *err);
+
 /* Number of foreground classes; labels run 0 .. count-1. */
 RCNN_API int32_t rcnn_model_class_count(const rcnn_model *model);
 /* Name of a label; NULL when label is out of range. */

@@ -3,20 +3,42 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "model/class_rows.h"
 #include "model/classes.h"
 #include "model/infer.h"
 #include "model/layers.h"
 #include "model/native.h"
+#include "model/state_dict.h"
 
-static rcnn_status read_native(const rcnn_weights *weights, rcnn_config *config, rcnn_config_sources *sources,
-                               rcnn_native_classes *classes, rcnn_error *err)
+/* How the tensors of a file are called and ordered. */
+typedef struct file_kind {
+    bool described; /* the file holds our config: a native file, or a state dict that we wrote        */
+    rcnn_naming naming;
+    bool ordered;          /* its class rows are in the naming's order, whatever the config says       */
+    bool background_first; /* that order                                                               */
+} file_kind;
+
+static rcnn_status find_kind(const rcnn_weights *weights, file_kind *kind, rcnn_error *err)
 {
+    const char *word = rcnn_weights_meta(weights, RCNN_STATE_DICT_NAMING_KEY);
     const char *format = rcnn_weights_meta(weights, RCNN_NATIVE_FORMAT_KEY);
-    const char *json = rcnn_weights_meta(weights, RCNN_NATIVE_CONFIG_KEY);
-    if (!format || strcmp(format, RCNN_NATIVE_FORMAT_VERSION) != 0) {
+    *kind = (file_kind){.naming = RCNN_NAMING_NATIVE};
+    kind->described = word || format || rcnn_weights_meta(weights, RCNN_NATIVE_CONFIG_KEY);
+    if (word) {
+        kind->ordered = true;
+        return rcnn_state_dict_find(word, &kind->naming, &kind->background_first, err);
+    }
+    if (kind->described && (!format || strcmp(format, RCNN_NATIVE_FORMAT_VERSION) != 0)) {
         return rcnn_fail(err, RCNN_ERR_UNSUPPORTED, "model: native file: want rcnn_format %s, got %.20s",
                          RCNN_NATIVE_FORMAT_VERSION, format ? format : "none");
     }
+    return RCNN_OK;
+}
+
+static rcnn_status read_config(const rcnn_weights *weights, rcnn_config *config, rcnn_config_sources *sources,
+                               rcnn_native_classes *classes, rcnn_error *err)
+{
+    const char *json = rcnn_weights_meta(weights, RCNN_NATIVE_CONFIG_KEY);
     if (!json) {
         return rcnn_fail(err, RCNN_ERR_FORMAT, "model: native file: want '%s' in its metadata, got none",
                          RCNN_NATIVE_CONFIG_KEY);
@@ -88,19 +110,33 @@ static rcnn_status fill_texts(rcnn_model *model, rcnn_error *err)
 
 /* ----------------------------------------------------------------- loading */
 
+/* The layers as the config wants them; the class rows of the file may have another order. */
+static rcnn_status build_layers(rcnn_model *model, const rcnn_tensor_table *table, const file_kind *kind,
+                                rcnn_error *err)
+{
+    rcnn_config in_file = model->config;
+    if (kind->ordered) {
+        in_file.background_first = kind->background_first;
+    }
+    RCNN_TRY(rcnn_layers_build(&in_file, table, kind->naming, &model->layers, &model->layer_count, err));
+    return in_file.background_first == model->config.background_first
+               ? RCNN_OK
+               : rcnn_class_rows_convert_all(model->layers, model->layer_count, &model->config,
+                                             model->config.background_first, err);
+}
+
 static rcnn_status load_parts(rcnn_model *model, const rcnn_weights *weights, const rcnn_model_options *options,
                               rcnn_tensor_table *table, rcnn_native_classes *native, rcnn_error *err)
 {
-    rcnn_naming naming = RCNN_NAMING_NATIVE;
-    const bool is_native =
-        rcnn_weights_meta(weights, RCNN_NATIVE_FORMAT_KEY) || rcnn_weights_meta(weights, RCNN_NATIVE_CONFIG_KEY);
+    file_kind kind;
     RCNN_TRY(rcnn_tensor_table_open(table, weights, err));
-    RCNN_TRY(is_native ? read_native(weights, &model->config, &model->sources, native, err)
-                       : rcnn_infer(table, &naming, &model->config, &model->sources, err));
+    RCNN_TRY(find_kind(weights, &kind, err));
+    RCNN_TRY(kind.described ? read_config(weights, &model->config, &model->sources, native, err)
+                            : rcnn_infer(table, &kind.naming, &model->config, &model->sources, err));
     RCNN_TRY(apply_overrides(model, options, err));
-    RCNN_TRY(rcnn_layers_build(&model->config, table, naming, &model->layers, &model->layer_count, err));
+    RCNN_TRY(build_layers(model, table, &kind, err));
     rcnn_tensor_table_log_unused(table);
-    RCNN_TRY(fill_classes(model, is_native ? native->names : foreign_class_names(weights), native, options, err));
+    RCNN_TRY(fill_classes(model, kind.described ? native->names : foreign_class_names(weights), native, options, err));
     return fill_texts(model, err);
 }
 
