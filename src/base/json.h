@@ -10,13 +10,17 @@
 #define RCNN_JSON_DEPTH_MAX 256
 
 typedef enum rcnn_json_token {
-    RCNN_JSON_END,          /* the one top-level value is complete and only white space followed */
-    RCNN_JSON_OBJECT_BEGIN, RCNN_JSON_OBJECT_END,
-    RCNN_JSON_ARRAY_BEGIN, RCNN_JSON_ARRAY_END,
-    RCNN_JSON_KEY,          /* text, length */
-    RCNN_JSON_STRING,       /* text, length */
-    RCNN_JSON_NUMBER,       /* number; integer when is_integer */
-    RCNN_JSON_TRUE, RCNN_JSON_FALSE, RCNN_JSON_NULL
+    RCNN_JSON_END, /* the one top-level value is complete and only white space followed */
+    RCNN_JSON_OBJECT_BEGIN,
+    RCNN_JSON_OBJECT_END,
+    RCNN_JSON_ARRAY_BEGIN,
+    RCNN_JSON_ARRAY_END,
+    RCNN_JSON_KEY,    /* text, length */
+    RCNN_JSON_STRING, /* text, length */
+    RCNN_JSON_NUMBER, /* number; integer when is_integer */
+    RCNN_JSON_TRUE,
+    RCNN_JSON_FALSE,
+    RCNN_JSON_NULL
 } rcnn_json_token;
 
 typedef struct rcnn_json {
@@ -27,9 +31,9 @@ typedef struct rcnn_json {
     double number;
     int64_t integer;
     bool is_integer;
-    size_t offset;          /* byte offset of the token, for messages */
+    size_t offset; /* byte offset of the token, for messages */
     /* private */
-    const char *what;       /* name used in messages */
+    const char *what; /* name used in messages */
     const uint8_t *data;
     size_t size, position;
     char *buffer;

@@ -4,6 +4,7 @@
 #ifndef RCNN_BASE_RULES_H
 #define RCNN_BASE_RULES_H
 
+/* clang-format off: a table */
 typedef enum rcnn_family { RCNN_FAMILY_MMDET2, RCNN_FAMILY_MMDET3, RCNN_FAMILY_TORCHVISION, RCNN_FAMILY_DETECTRON2 } rcnn_family;
 typedef enum rcnn_style { RCNN_STYLE_PYTORCH, RCNN_STYLE_CAFFE } rcnn_style; /* stride-2 conv of a bottleneck: 3x3 / first 1x1 */
 typedef enum rcnn_block { RCNN_BLOCK_BASIC, RCNN_BLOCK_BOTTLENECK } rcnn_block;
@@ -35,5 +36,7 @@ typedef enum rcnn_paste { RCNN_PASTE_GRID, RCNN_PASTE_PADDED } rcnn_paste; /* sp
     X(level_rule, "mmdet", "torchvision", "detectron2")                                                      \
     X(scale_rule, "divide", "ratio_f32", "ratio_f64")                                                        \
     X(paste, "grid", "padded")
+
+/* clang-format on */
 
 #endif

@@ -8,11 +8,11 @@
 
 typedef struct rcnn_config {
 #define RULE(type, name, value, help) rcnn_##type name;
-#define INT(name, value, help) int32_t name;
-#define BOOL(name, value, help) int32_t name;
-#define REAL(name, value, help) double name;
-#define INTS(count, name, ...) int32_t name[count];
-#define REALS(count, name, ...) double name[count];
+#define INT(name, value, help)        int32_t name;
+#define BOOL(name, value, help)       int32_t name;
+#define REAL(name, value, help)       double name;
+#define INTS(count, name, ...)        int32_t name[count];
+#define REALS(count, name, ...)       double name[count];
 #include "model/config.def"
 #undef RULE
 #undef INT
@@ -24,11 +24,11 @@ typedef struct rcnn_config {
 
 typedef enum rcnn_config_key {
 #define RULE(type, name, value, help) RCNN_CONFIG_##name,
-#define INT(name, value, help) RCNN_CONFIG_##name,
-#define BOOL(name, value, help) RCNN_CONFIG_##name,
-#define REAL(name, value, help) RCNN_CONFIG_##name,
-#define INTS(count, name, ...) RCNN_CONFIG_##name,
-#define REALS(count, name, ...) RCNN_CONFIG_##name,
+#define INT(name, value, help)        RCNN_CONFIG_##name,
+#define BOOL(name, value, help)       RCNN_CONFIG_##name,
+#define REAL(name, value, help)       RCNN_CONFIG_##name,
+#define INTS(count, name, ...)        RCNN_CONFIG_##name,
+#define REALS(count, name, ...)       RCNN_CONFIG_##name,
 #include "model/config.def"
 #undef RULE
 #undef INT
@@ -40,11 +40,16 @@ typedef enum rcnn_config_key {
 } rcnn_config_key;
 
 typedef enum rcnn_config_source {
-    RCNN_SOURCE_DEFAULT, RCNN_SOURCE_INFERRED, RCNN_SOURCE_FILE, RCNN_SOURCE_OVERRIDE
+    RCNN_SOURCE_DEFAULT,
+    RCNN_SOURCE_INFERRED,
+    RCNN_SOURCE_FILE,
+    RCNN_SOURCE_OVERRIDE
 } rcnn_config_source;
 
 /* Where each value came from; indexed by rcnn_config_key. */
-typedef struct rcnn_config_sources { uint8_t of[RCNN_CONFIG_KEY_COUNT]; } rcnn_config_sources;
+typedef struct rcnn_config_sources {
+    uint8_t of[RCNN_CONFIG_KEY_COUNT];
+} rcnn_config_sources;
 
 /* Defaults of config.def. */
 void rcnn_config_init(rcnn_config *config);

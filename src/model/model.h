@@ -21,11 +21,11 @@ typedef enum rcnn_layer_kind { RCNN_LAYER_CONV, RCNN_LAYER_FC, RCNN_LAYER_DECONV
 typedef struct rcnn_layer {
     char name[RCNN_LAYER_NAME_MAX];
     rcnn_layer_kind kind;
-    int32_t out, in;     /* output channels, input channels per group (all inputs for FC and DECONV) */
-    int32_t kh, kw;      /* 1,1 for FC                                                               */
+    int32_t out, in; /* output channels, input channels per group (all inputs for FC and DECONV) */
+    int32_t kh, kw;  /* 1,1 for FC                                                               */
     int32_t groups, stride;
-    float *weights;      /* CONV [out][in][kh][kw], FC [out][in], DECONV [in][out][kh][kw]           */
-    float *bias;         /* [out]                                                                    */
+    float *weights; /* CONV [out][in][kh][kw], FC [out][in], DECONV [in][out][kh][kw]           */
+    float *bias;    /* [out]                                                                    */
 } rcnn_layer;
 
 struct rcnn_model {
@@ -34,8 +34,8 @@ struct rcnn_model {
     rcnn_config_sources sources;
     rcnn_layer *layers;
     int32_t layer_count;
-    char **class_names;          /* [config.class_count]                              */
-    int32_t *category_ids;       /* [config.class_count]                              */
+    char **class_names;    /* [config.class_count]                              */
+    int32_t *category_ids; /* [config.class_count]                              */
     char *config_json;
     char *config_text[RCNN_CONFIG_KEY_COUNT];
 };

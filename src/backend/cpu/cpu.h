@@ -15,8 +15,8 @@ struct rcnn_kernel {
 int32_t rcnn_cpu_threads(const rcnn_backend *backend);
 
 /* rcnn_cpu_prepare_<op>: makes the kernel of one op. */
-#define OP(KIND, name, help)                                                                                   \
-    rcnn_status rcnn_cpu_prepare_##name(rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op,     \
+#define OP(KIND, name, help)                                                                                           \
+    rcnn_status rcnn_cpu_prepare_##name(rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op,             \
                                         rcnn_kernel **out, size_t *scratch_bytes, rcnn_error *err);
 #include "graph/ops.def"
 #undef OP
