@@ -340,7 +340,7 @@ TEST(json_survives_failing_allocations)
         }
         CHECK(status == RCNN_ERR_MEMORY);
     }
-    CHECK(!"it never ran through");
+    CHECK_MSG(false, "it never ran through");
 }
 
 /* ------------------------------------------------------------- overrides */
