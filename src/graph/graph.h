@@ -17,7 +17,7 @@
 #define RCNN_LEVELS_MAX     5
 #define RCNN_ANCHORS_MAX    9
 #define RCNN_NO_VALUE       (-1)
-#define RCNN_LAYER_TEXT_MAX 48 /* op and value names, with the NUL */
+#define RCNN_LAYER_TEXT_MAX 64 /* op and value names, with the NUL */
 
 typedef enum rcnn_stage {
 #define STAGE(name, help) RCNN_STAGE_##name,

@@ -16,7 +16,7 @@
 
 typedef enum rcnn_layer_kind { RCNN_LAYER_CONV, RCNN_LAYER_FC, RCNN_LAYER_DECONV } rcnn_layer_kind;
 
-#define RCNN_LAYER_NAME_MAX 48
+#define RCNN_LAYER_NAME_MAX 64
 
 typedef struct rcnn_layer {
     char name[RCNN_LAYER_NAME_MAX];

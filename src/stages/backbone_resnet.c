@@ -54,7 +54,7 @@ rcnn_status rcnn_stage_backbone(rcnn_builder *b)
     RCNN_TRY(add_stem(b, &x));
     for (int32_t stage = 1; stage <= 4; stage++) {
         const int32_t blocks = b->config->blocks[stage - 1];
-        char output[8];
+        char output[16];
         snprintf(output, sizeof output, "c%d", stage + 1);
         for (int32_t block = 0; block < blocks; block++) {
             RCNN_TRY(add_block(b, stage, block, block == blocks - 1 ? output : NULL, &x));

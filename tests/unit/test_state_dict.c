@@ -83,7 +83,10 @@ static rcnn_results *run(const rcnn_model *model, const rcnn_image_view *image)
     rcnn_session *session = NULL;
     rcnn_results *results = NULL;
     rcnn_error err = {0};
-    CHECK_OK(rcnn_session_create(model, NULL, &session, &err), err);
+    rcnn_session_options options;
+    rcnn_session_options_init(&options);
+    options.backend = rcnn_backend_name(0); /* the best there is in this build */
+    CHECK_OK(rcnn_session_create(model, &options, &session, &err), err);
     if (session) {
         CHECK_OK(rcnn_session_run(session, image, 1, &results, &err), err);
     }
