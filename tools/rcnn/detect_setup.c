@@ -2,11 +2,8 @@
  * that cannot be written should be known before a model is loaded. */
 #include "detect.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define DEFAULT_OUTPUT "rcnn_out"
 #define DEFAULT_SCORE  0.5
@@ -17,29 +14,6 @@ bool detect_stop(job *j, int status)
     message_error("%s", j->err.message);
     j->status = status;
     return false;
-}
-
-/* Makes the directory and those above it, and sees that it can be written. */
-static bool make_directory(const char *path, rcnn_error *err)
-{
-    char *partial = strdup(path);
-    bool done = partial != NULL;
-    for (size_t end = 1; done && partial[end - 1]; end++) {
-        char kept = partial[end];
-        if (kept == '/' || kept == '\0') {
-            partial[end] = '\0';
-            done = mkdir(partial, 0777) == 0 || errno == EEXIST;
-            partial[end] = kept;
-        }
-    }
-    free(partial);
-    struct stat info;
-    if (done && stat(path, &info) == 0 && !S_ISDIR(info.st_mode)) {
-        errno = ENOTDIR;
-        done = false;
-    }
-    done = done && access(path, W_OK | X_OK) == 0;
-    return done || tool_fail(err, "--output: '%.300s': cannot write there: %s", path, strerror(errno));
 }
 
 static bool choose_outputs(job *j)
@@ -58,7 +32,7 @@ static bool choose_outputs(job *j)
         j->overlay = false;
     }
     const char *directory = value[OPT_OUTPUT].set ? value[OPT_OUTPUT].text : DEFAULT_OUTPUT;
-    if (j->overlay && !make_directory(directory, &j->err)) {
+    if (j->overlay && !directory_make("--output", directory, &j->err)) {
         return detect_stop(j, TOOL_FAILED);
     }
     if (j->overlay && !inputs_name_pictures(&j->inputs, directory, &j->pictures)) {
@@ -73,26 +47,6 @@ static bool choose_outputs(job *j)
     return true;
 }
 
-/* The value of a key of the model config, NULL when there is no such key; *source may be NULL. */
-static const char *config_value(const rcnn_model *model, const char *wanted, const char **source)
-{
-    for (int32_t i = 0; i < rcnn_model_config_count(); i++) {
-        const char *key, *value, *from;
-        if (rcnn_model_config_get(model, i, &key, &value, &from) == RCNN_OK && strcmp(key, wanted) == 0) {
-            if (source) {
-                *source = from;
-            }
-            return value;
-        }
-    }
-    return NULL;
-}
-
-static bool is_false(const char *value)
-{
-    return value && (strcmp(value, "0") == 0 || strcmp(value, "false") == 0);
-}
-
 static bool open_model(job *j)
 {
     const option_value *named = &j->opts->value[OPT_MODEL];
@@ -104,7 +58,7 @@ static bool open_model(job *j)
     if (!model_load_with_options(j->opts, j->model_path, &j->model, &j->err)) {
         return detect_stop(j, tool_status(&j->err));
     }
-    j->ignore_exif = is_false(config_value(j->model, "apply_exif", NULL));
+    j->ignore_exif = model_ignores_exif(j->model);
     return true;
 }
 
@@ -180,7 +134,7 @@ static bool choose_masks(job *j, rcnn_mask_format *computed)
 static void choose_score(job *j, rcnn_session_options *session_options)
 {
     const char *source = "";
-    const char *configured = config_value(j->model, "score_threshold", &source);
+    const char *configured = model_config_value(j->model, "score_threshold", &source);
     j->score = DEFAULT_SCORE;
     if (j->opts->value[OPT_SCORE].set) {
         j->score = j->opts->value[OPT_SCORE].real;
@@ -192,7 +146,7 @@ static void choose_score(job *j, rcnn_session_options *session_options)
 
 static void choose_limit(job *j, rcnn_session_options *session_options)
 {
-    const char *configured = config_value(j->model, "max_detections", NULL);
+    const char *configured = model_config_value(j->model, "max_detections", NULL);
     j->max_detections = j->opts->value[OPT_MAX_DETS].integer;
     session_options->max_detections = j->max_detections;
     if (j->max_detections == 0 && configured) {

@@ -4,11 +4,15 @@
 
 #include "message.h"
 
+/* How a picture of two runs shows an instance; a picture of one run shows all of them plainly. */
+typedef enum picture_mark { PICTURE_PLAIN, PICTURE_SAME, PICTURE_DIFFERS } picture_mark;
+
 typedef struct picture_item {
     rcnn_detection detection;
     const char *name;  /* of the class; may be NULL              */
     const float *soft; /* [side][side] probabilities, NULL = none */
     int32_t side;
+    picture_mark mark; /* SAME: a quiet colour, no label; DIFFERS: a warning colour */
 } picture_item;
 
 typedef struct picture {
@@ -18,6 +22,7 @@ typedef struct picture {
     double score_threshold; /* stated in the legend                                       */
     int32_t zoom;           /* 0 = small images until the longer side is near 1440 pixels */
     bool legend;
+    const char *note; /* what the legend says instead of names and counts; NULL = those */
 } picture;
 
 /* 1 when this build can draw. */

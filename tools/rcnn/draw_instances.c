@@ -1,8 +1,13 @@
 /* The layers of a picture that show instances: translucent fills, outlines, boxes. */
 #include "canvas.h"
 
+static const colour SAME = {0.35, 0.72, 0.62}, DIFFERS = {0.95, 0.25, 0.15};
+
 colour canvas_item_colour(const canvas *c, int32_t index)
 {
+    if (c->p->items[index].mark != PICTURE_PLAIN) {
+        return c->p->items[index].mark == PICTURE_SAME ? SAME : DIFFERS;
+    }
     return palette_colour(c->p->class_count > 1 ? c->p->items[index].detection.label : index);
 }
 

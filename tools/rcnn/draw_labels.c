@@ -75,7 +75,7 @@ int32_t canvas_paint_labels(canvas *c)
     cairo_select_font_face(c->cr, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_BOLD);
     cairo_set_font_size(c->cr, c->font);
     for (int32_t i = 0; i < c->p->count; i++) {
-        missing += !label_item(c, &board, i);
+        missing += c->p->items[i].mark != PICTURE_SAME && !label_item(c, &board, i);
     }
     free(board.placed);
     return missing;

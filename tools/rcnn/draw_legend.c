@@ -80,6 +80,10 @@ void canvas_paint_legend(canvas *c, double strip, int32_t missing)
     cairo_fill(c->cr);
     cairo_select_font_face(c->cr, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
     cairo_set_font_size(c->cr, font);
+    if (c->p->note) {
+        (void)legend_text(c, &x, baseline, c->p->note);
+        return;
+    }
     if (c->p->count == 0) {
         (void)legend_text(c, &x, baseline, "nothing found");
         x += font;

@@ -12,8 +12,7 @@
 
 /* --------------------------------------------------------------- the place */
 
-/* Directory of the running program, without a slash at the end; "" when the system does not say. */
-static void program_directory(char *path, size_t capacity)
+void program_directory(char *path, size_t capacity)
 {
     ssize_t length = readlink("/proc/self/exe", path, capacity - 1);
     path[length > 0 ? length : 0] = '\0';
@@ -159,4 +158,24 @@ bool model_load_with_options(const options *opts, const char *path, rcnn_model *
     bool done = (!file->set || class_names_read(file->text, &names, err)) && load(opts, path, &names, out, err);
     class_names_free(&names);
     return done;
+}
+
+const char *model_config_value(const rcnn_model *model, const char *wanted, const char **source)
+{
+    for (int32_t i = 0; i < rcnn_model_config_count(); i++) {
+        const char *key, *value, *from;
+        if (rcnn_model_config_get(model, i, &key, &value, &from) == RCNN_OK && strcmp(key, wanted) == 0) {
+            if (source) {
+                *source = from;
+            }
+            return value;
+        }
+    }
+    return NULL;
+}
+
+bool model_ignores_exif(const rcnn_model *model)
+{
+    const char *value = model_config_value(model, "apply_exif", NULL);
+    return value && (strcmp(value, "0") == 0 || strcmp(value, "false") == 0);
 }

@@ -97,3 +97,25 @@ void outfile_discard(outfile *file)
     }
     forget(file);
 }
+
+bool directory_make(const char *option, const char *path, rcnn_error *err)
+{
+    char *partial = strdup(path);
+    bool done = partial != NULL;
+    for (size_t end = 1; done && partial[end - 1]; end++) {
+        char kept = partial[end];
+        if (kept == '/' || kept == '\0') {
+            partial[end] = '\0';
+            done = mkdir(partial, 0777) == 0 || errno == EEXIST;
+            partial[end] = kept;
+        }
+    }
+    free(partial);
+    struct stat info;
+    if (done && stat(path, &info) == 0 && !S_ISDIR(info.st_mode)) {
+        errno = ENOTDIR;
+        done = false;
+    }
+    done = done && access(path, W_OK | X_OK) == 0;
+    return done || tool_fail(err, "%s: '%.300s': cannot write there: %s", option, path, strerror(errno));
+}

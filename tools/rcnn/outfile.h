@@ -22,4 +22,7 @@ bool outfile_commit(outfile *file, rcnn_error *err);
 /* Removes an unfinished file; nothing to do when committed or never opened. */
 void outfile_discard(outfile *file);
 
+/* Makes the directory and those above it, and sees that it can be written. False with err filled; `option` heads it. */
+bool directory_make(const char *option, const char *path, rcnn_error *err);
+
 #endif

@@ -1,0 +1,284 @@
+/* `rcnn verify` and `rcnn convert --names`: their parts in this process, and the program from outside with the thin
+ * models of the golden data. */
+#include "harness.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "run_program.h"
+#include "triple.h"
+#include "verify.h"
+
+#if RCNN_HAVE_ONEDNN
+#define DEVICE "cpu"
+#else
+#define DEVICE "ref"
+#endif
+#define GOLDEN     RCNN_SOURCE_DIR "/tests/golden/data/"
+#define THIN_MODEL GOLDEN "mmdet2/model.pth"
+#define SAMPLE     RCNN_SOURCE_DIR "/samples/tissue.jpg"
+#define SMALL      "--scale", "160x96", "--threads", "2", "--score", "0.05"
+
+/* ------------------------------------------------------------------ triples */
+
+static int parses(const char *text, const char *model, const char *device, const char *precision)
+{
+    triple t;
+    rcnn_error err = {0};
+    const bool parsed = triple_parse(text, &t, &err);
+    CHECK_MSG(parsed, "%s: %s", text, err.message);
+    return parsed && strcmp(t.model, model) == 0 && strcmp(t.device, device) == 0 &&
+           strcmp(t.precision, precision) == 0;
+}
+
+TEST(triples)
+{
+    CHECK(parses("a.pth", "a.pth", "auto", "fp32"));
+    CHECK(parses("a.pth@ref", "a.pth", "ref", "fp32"));
+    CHECK(parses("a.pth@auto:fp32", "a.pth", "auto", "fp32"));
+    CHECK(parses("x@y/a.pth", "x@y/a.pth", "auto", "fp32"));
+    CHECK(parses("a@b@ref", "a@b", "ref", "fp32"));
+}
+
+TEST(bad_triples_name_what_there_is)
+{
+    static const char *const bad[][2] = {
+        {"a.pth@gpu", "auto, "},   {"a.pth@", "auto, "},  {"a.pth@ref:int4", "fp32"},  {"a.pth@ref:", "fp32"},
+        {"@ref", "MODEL[@DEVICE"}, {"", "MODEL[@DEVICE"}, {"a.pth@ref:fp32:x", "fp32"}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        triple t;
+        rcnn_error err = {0};
+        CHECK_MSG(!triple_parse(bad[i][0], &t, &err) && err.status == RCNN_ERR_ARGUMENT, "%s", bad[i][0]);
+        CHECK_MSG(strstr(err.message, bad[i][1]), "%s", err.message);
+    }
+}
+
+/* ----------------------------------------------------------------- matching */
+
+static rcnn_detection box(float x, float y, float side, float score, int32_t label)
+{
+    return (rcnn_detection){x, y, x + side, y + side, score, label};
+}
+
+TEST(box_iou_by_hand)
+{
+    const rcnn_detection a = box(0, 0, 10, 1, 0), half = box(5, 0, 10, 1, 0), away = box(10, 0, 10, 1, 0);
+    const rcnn_detection empty = box(3, 3, 0, 1, 0), other = box(4, 3, 0, 1, 0);
+    CHECK(box_iou(&a, &a) == 1 && fabs(box_iou(&a, &half) - 50.0 / 150) < 1e-12 && box_iou(&a, &away) == 0);
+    CHECK(box_iou(&empty, &empty) == 1 && box_iou(&empty, &other) == 0 && box_iou(&a, &empty) == 0);
+}
+
+TEST(mask_iou_by_hand)
+{
+    /* 12 pixels: 3..6 set; 5..8 set; none; all */
+    const uint32_t a[] = {3, 4, 5}, b[] = {5, 4, 3}, none[] = {12}, all[] = {0, 12};
+    CHECK(mask_iou(a, 3, a, 3) == 1 && fabs(mask_iou(a, 3, b, 3) - 2.0 / 6) < 1e-12);
+    CHECK(mask_iou(a, 3, none, 1) == 0 && mask_iou(none, 1, none, 1) == 1);
+    CHECK(fabs(mask_iou(a, 3, all, 2) - 4.0 / 12) < 1e-12 && mask_iou(all, 2, all, 2) == 1);
+    const uint32_t split[] = {3, 2, 0, 2, 5}; /* the same pixels with an empty run between */
+    CHECK(mask_iou(a, 3, split, 5) == 1);
+}
+
+/* The pair of the largest IoU comes first, whatever the order of the scores; other labels never match. */
+TEST(matching_takes_the_closest)
+{
+    const rcnn_detection a[] = {box(0, 0, 10, 0.9f, 1), box(2, 0, 10, 0.8f, 1), box(50, 50, 10, 0.7f, 1)};
+    const rcnn_detection b[] = {box(2, 0, 10, 0.9f, 1), box(0.5f, 0, 10, 0.5f, 1), box(50, 50, 10, 0.7f, 2)};
+    match *matches;
+    int32_t count;
+    REQUIRE(match_detections(a, 3, b, 3, &matches, &count));
+    CHECK(count == 2 && matches[0].a == 1 && matches[0].b == 0 && matches[1].a == 0 && matches[1].b == 1);
+    CHECK(matches[0].box_px == 0 && matches[1].box_px == 0.5 && fabs(matches[1].score_diff - 0.4) < 1e-6);
+    free(matches);
+    REQUIRE(match_detections(a, 3, NULL, 0, &matches, &count));
+    CHECK(count == 0);
+    free(matches);
+}
+
+/* A detection just below the score is still the partner of one above it; two below it count for nothing. */
+TEST(numbers_of_detections_about_the_score)
+{
+    rcnn_detection a[] = {box(0, 0, 10, 0.31f, 1), box(50, 0, 10, 0.2f, 1), box(0, 50, 10, 0.9f, 1)};
+    rcnn_detection b[] = {box(0, 0, 10, 0.29f, 1), box(50, 0, 10, 0.2f, 1), box(90, 90, 10, 0.1f, 1)};
+    bool paired[2][3] = {{true, true, false}, {true, true, false}};
+    match *matches;
+    int32_t count;
+    REQUIRE(match_detections(a, 3, b, 3, &matches, &count));
+    verify_image image = {
+        .side = {{.items = a, .count = 3, .paired = paired[0]}, {.items = b, .count = 3, .paired = paired[1]}},
+        .matches = matches,
+        .match_count = count};
+    const verify_limits limits = {.score = 0.3, .score_diff = 0.01, .box_px = 1};
+    numbers_of_image(&image, &limits);
+    CHECK(image.numbers.matched == 1 && image.numbers.found[0] == 2 && image.numbers.found[1] == 0);
+    CHECK(image.numbers.unmatched[0] == 1 && image.numbers.unmatched[1] == 0 && image.numbers.masks == 0);
+    CHECK(fabs(image.numbers.score_max - 0.02) < 1e-6);
+    FILE *null = fopen("/dev/null", "w");
+    REQUIRE(null);
+    CHECK(report_verdict(null, &image.numbers, &limits) == 2); /* the score difference and the lost one */
+    fclose(null);
+    free(matches);
+}
+
+/* -------------------------------------------------------------- the program */
+
+#define PATH_BYTES 1024
+
+static void join(char out[PATH_BYTES], const char *directory, const char *name)
+{
+    snprintf(out, PATH_BYTES, "%s/%s", directory, name);
+}
+
+static void check_run(program_run *run, int status, const char *mention)
+{
+    CHECK_MSG(run->status == status, "exit status %d, wanted %d: %s%s", run->status, status, run->out, run->err);
+    CHECK_MSG(!mention || strstr(run->out, mention) || strstr(run->err, mention), "no '%s' in: %s%s", mention, run->out,
+              run->err);
+}
+
+/* Reads the whole file; checks that it is one JSON value. */
+static char *read_json(const char *path)
+{
+    FILE *file = fopen(path, "rb");
+    char *text = calloc(1 << 21, 1);
+    CHECK(file && text);
+    const size_t size = file && text ? fread(text, 1, (1 << 21) - 1, file) : 0;
+    if (file) {
+        fclose(file);
+    }
+    rcnn_json json;
+    rcnn_error err = {0};
+    rcnn_json_open(&json, path, text, size);
+    do {
+        CHECK_OK(rcnn_json_next(&json, &err), err);
+    } while (err.status == RCNN_OK && json.token != RCNN_JSON_END);
+    rcnn_json_close(&json);
+    return text;
+}
+
+TEST(two_backends_agree)
+{
+    char *directory = make_scratch_directory(), json[PATH_BYTES];
+    join(json, directory, "v.json");
+    program_run run;
+    REQUIRE(RUN(&run, "verify", THIN_MODEL "@" DEVICE, THIN_MODEL "@ref:fp32", SAMPLE, SMALL, "--json", json) == 0);
+    check_run(&run, 0, "\npassed\n");
+    CHECK(strstr(run.out, "c2 ") && strstr(run.out, "box_pred ") && strstr(run.out, "mask IoU histogram"));
+    run_free(&run);
+    char *text = read_json(json);
+    CHECK(strstr(text, "\"passed\":true") && strstr(text, "\"name\":\"c5\",\"outcome\":\"compared\""));
+    CHECK(strstr(text, "\"only_a\":0,\"only_b\":0") && !strstr(text, "\"matched\":0"));
+    free(text);
+    remove_tree(directory);
+}
+
+TEST(int8_weights_are_outside_and_can_be_let_in)
+{
+    char *directory = make_scratch_directory(), int8[PATH_BYTES];
+    join(int8, directory, "int8.safetensors");
+    program_run run;
+    REQUIRE(RUN(&run, "convert", THIN_MODEL, int8, "--weights", "int8", "-q") == 0);
+    check_run(&run, 0, NULL);
+    run_free(&run);
+    REQUIRE(RUN(&run, "verify", THIN_MODEL "@" DEVICE, int8, SAMPLE, SMALL, "-q") == 0);
+    check_run(&run, 1, "(--max-stage-error)");
+    CHECK(strstr(run.out, "\nFAILED\n"));
+    run_free(&run);
+    REQUIRE(RUN(&run, "verify", THIN_MODEL "@" DEVICE, int8, SAMPLE, SMALL, "--no-values", "--max-box-px", "1000",
+                "--max-score-diff", "1", "--min-mask-iou", "0", "--max-unmatched", "100") == 0);
+    check_run(&run, 0, "c2 -");
+    run_free(&run);
+    remove_tree(directory);
+}
+
+TEST(pictures_of_both_sides)
+{
+    char *directory = make_scratch_directory(), pictures[PATH_BYTES];
+    join(pictures, directory, "a/b");
+    program_run run;
+    REQUIRE(RUN(&run, "verify", THIN_MODEL "@" DEVICE, GOLDEN "mmdet2_caffe/model.pth", SAMPLE, SMALL, "--picture",
+                pictures) == 0);
+#if RCNN_HAVE_CAIRO
+    struct stat info;
+    char picture[2 * PATH_BYTES];
+    check_run(&run, 1, "unmatched detections");
+    snprintf(picture, sizeof picture, "%s/tissue.png", pictures);
+    CHECK(stat(picture, &info) == 0 && info.st_size > 1000);
+#else
+    check_run(&run, 1, "cairo");
+#endif
+    run_free(&run);
+    remove_tree(directory);
+}
+
+TEST(models_of_other_shapes_say_so)
+{
+    program_run run;
+    REQUIRE(RUN(&run, "verify", THIN_MODEL "@" DEVICE, GOLDEN "torchvision_r18_faster/model.pth", SAMPLE, SMALL,
+                "--max-stage-error", "1e9") == 0);
+    check_run(&run, 1, "c2 shapes differ");
+    CHECK(strstr(run.out, "masks -"));
+    run_free(&run);
+}
+
+TEST(verify_usage)
+{
+    static const char *const bad[][5] = {
+        {"verify", THIN_MODEL, NULL},
+        {"verify", THIN_MODEL "@tpu", THIN_MODEL, SAMPLE, NULL},
+        {"verify", THIN_MODEL, THIN_MODEL "@ref:int8", SAMPLE, NULL},
+        {"verify", THIN_MODEL, THIN_MODEL, SAMPLE, "--max-box-px=-1"},
+        {"convert", THIN_MODEL, "out.safetensors", "--names=caffe2", NULL},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        program_run run;
+        REQUIRE(RUN(&run, bad[i][0], bad[i][1], bad[i][2], bad[i][3], bad[i][4]) == 0);
+        check_run(&run, 2, "rcnn: ");
+        CHECK(count_lines(run.err) == 1 && run.out[0] == '\0');
+        run_free(&run);
+    }
+}
+
+TEST(broken_inputs_fail)
+{
+    program_run run;
+    REQUIRE(RUN(&run, "verify", "no_such.pth", THIN_MODEL, SAMPLE) == 0);
+    check_run(&run, 1, "no_such.pth");
+    run_free(&run);
+    REQUIRE(RUN(&run, "verify", THIN_MODEL "@" DEVICE, THIN_MODEL "@" DEVICE, THIN_MODEL, SAMPLE, SMALL) == 0);
+    check_run(&run, 1, "model.pth");
+    CHECK(strstr(run.out, "all 1 images"));
+    run_free(&run);
+}
+
+/* -------------------------------------------------------------- state dicts */
+
+/* A model written in every naming, and from each back to a native file, runs exactly as it did. */
+TEST(converted_models_run_the_same)
+{
+    static const char *const names[] = {"torchvision", "mmdet", "detectron2"};
+    char *directory = make_scratch_directory(), dict[PATH_BYTES], native[PATH_BYTES];
+    join(dict, directory, "dict.safetensors");
+    join(native, directory, "native.safetensors");
+    program_run run;
+    for (size_t i = 0; i < 3; i++) {
+        REQUIRE(RUN(&run, "convert", THIN_MODEL, dict, "--names", names[i]) == 0);
+        check_run(&run, 0, i == 1 ? NULL : "rcnn: warning: ");
+        CHECK(count_lines(run.err) == (i == 1 ? 0 : 1));
+        run_free(&run);
+        REQUIRE(RUN(&run, "convert", dict, native, "--names", "native") == 0);
+        check_run(&run, 0, NULL);
+        run_free(&run);
+        REQUIRE(RUN(&run, "verify", THIN_MODEL "@" DEVICE, native, SAMPLE, SMALL, "--max-stage-error=0",
+                    "--max-box-px=0", "--max-score-diff=0", "--min-mask-iou=1") == 0);
+        check_run(&run, 0, "\npassed\n");
+        run_free(&run);
+    }
+    REQUIRE(RUN(&run, "convert", THIN_MODEL, dict, "--names", "mmdet", "--weights", "int8") == 0);
+    check_run(&run, 2, "--weights");
+    run_free(&run);
+    remove_tree(directory);
+}
+
+TEST_MAIN
