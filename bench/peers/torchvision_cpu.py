@@ -20,7 +20,7 @@ from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 
-def load(checkpoint):
+def load(checkpoint, max_dets):
     if not checkpoint:
         torch.manual_seed(0)
         return maskrcnn_resnet50_fpn(weights=None, weights_backbone=None).eval()
@@ -28,7 +28,7 @@ def load(checkpoint):
     backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, norm_layer=torch.nn.BatchNorm2d,
                                    trainable_layers=5)
     model = MaskRCNN(backbone, num_classes=state["roi_heads.box_predictor.cls_score.weight"].shape[0],
-                     box_detections_per_img=400)
+                     box_detections_per_img=max_dets)
     model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     return model.eval()
 
@@ -75,11 +75,12 @@ def main():
     parser.add_argument("--width", default=1333, type=int)
     parser.add_argument("--height", default=800, type=int)
     parser.add_argument("--runs", default=7, type=int)
+    parser.add_argument("--max-dets", default=400, type=int)
     parser.add_argument("--checkpoint")
     parser.add_argument("--image")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    model, image = load(args.checkpoint), pixels(args.image, args.width, args.height)
+    model, image = load(args.checkpoint, args.max_dets), pixels(args.image, args.width, args.height)
     parts, totals, cpu, spent = Parts(model), [], [], []
     with torch.no_grad():
         for run in range(args.runs + 1):  # the first is not counted
