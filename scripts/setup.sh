@@ -2,7 +2,7 @@
 # Installs the Debian/Ubuntu packages that building needs and that are not there yet. SETUP=0 only names them.
 set -eu
 required="gcc g++ cmake ninja-build pkg-config libjpeg-dev libpng-dev"
-optional="libdnnl-dev libwebp-dev libcairo2-dev"
+optional="libdnnl-dev libwebp-dev libcairo2-dev libprotobuf-c-dev protobuf-c-compiler"
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
     echo "setup: no dpkg here: install by hand the likes of: $required $optional"

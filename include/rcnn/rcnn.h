@@ -256,6 +256,39 @@ typedef enum rcnn_state_dict {
 RCNN_API RCNN_NODISCARD rcnn_status rcnn_model_save_state_dict(const rcnn_model *model, const char *path,
                                                                rcnn_state_dict naming, rcnn_error *err);
 
+typedef enum rcnn_onnx_part {
+    RCNN_ONNX_ALL = 0,      /* input -> dets, labels, masks                                                   */
+    RCNN_ONNX_BACKBONE = 1, /* input -> p2..p6, rpn_scores2..6, rpn_deltas2..6                                */
+    RCNN_ONNX_HEADS = 2     /* p2..p5, rois, mask_rois, mask_labels -> scores, deltas, masks                  */
+} rcnn_onnx_part;
+
+typedef struct rcnn_onnx_options {
+    size_t struct_size;
+    int32_t opset;            /* 16 .. 21, default 17                                                          */
+    rcnn_onnx_part part;      /* default ALL                                                                   */
+    int32_t image_size_input; /* ALL only. 0 (default): boxes are clipped to the input's size. 1: to the second
+                               * input `image_size`, f32 [2] height, width: the resized image without padding  */
+} rcnn_onnx_options;
+RCNN_API void rcnn_onnx_options_init_sized(rcnn_onnx_options *options, size_t struct_size);
+#define rcnn_onnx_options_init(o) rcnn_onnx_options_init_sized((o), sizeof *(o))
+
+/* Writes the network as an ONNX file of standard operators (docs/deployment.md). The whole detector takes
+ *   input   f32 [1,3,H,W]  resized, normalised pixels in the config's channel order; H and W multiples of 32
+ * and gives, best first and at most max_detections,
+ *   dets    f32 [N,5]      x1, y1, x2, y2 in pixels of the input, score
+ *   labels  i64 [N]        0-based foreground labels
+ *   masks   f32 [N,S,S]    probability of the detection's own class (S = 28); models with masks only
+ * as a session of this library does for an image that needs no resizing. Resizing, mapping boxes back and pasting masks
+ * stay with the caller. NMS runs in coordinates of the input, also for mmdetection 2.x models, which run it in those of
+ * the image: the same but for rounding. Parts: rpn_scores are logits, 3 a cell; rpn_deltas 4 an anchor, anchor after
+ * anchor; rois and mask_rois f32 [R,4] boxes in pixels of the input; scores [R,K+1] probabilities with the background
+ * where the config has it; deltas raw.
+ * Thresholds and limits are those of the model config. options NULL = defaults. Written to a temporary name and renamed;
+ * weights are not copied in memory. Statuses: ARGUMENT, UNSUPPORTED (built without protobuf-c), LIMIT (a file of 2 GiB or
+ * more), IO, MEMORY. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_model_export_onnx(const rcnn_model *model, const char *path,
+                                                           const rcnn_onnx_options *options, rcnn_error *err);
+
 /* Number of foreground classes; labels run 0 .. count-1. */
 RCNN_API int32_t rcnn_model_class_count(const rcnn_model *model);
 /* Name of a label; NULL when label is out of range. */

@@ -8,6 +8,7 @@ int cmd_detect(const options *opts);
 int cmd_info(const options *opts);
 int cmd_convert(const options *opts);
 int cmd_verify(const options *opts);
+int cmd_export(const options *opts);
 int cmd_doctor(const options *opts);
 int cmd_version(const options *opts);
 int cmd_help(const options *opts);
