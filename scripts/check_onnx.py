@@ -11,7 +11,7 @@ within 1e-3, soft masks within 1e-3. A picture without anything to find must giv
       --images DIR  real pictures (what Pillow reads), padded to multiples of 32, instead of made-up ones
 
 A network whose objectness saturates (random weights, ranked by sigmoid) has its order decided by the last bit of a
-runtime's sigmoid; such models are compared with rpn_rank=logit.
+runtime's sigmoid; such a model is only compared with the framework's recorded run (--reference).
 
 Exit status 77 when onnx or onnxruntime is not installed.
 """

@@ -16,9 +16,9 @@ typedef struct test_case {
     struct test_case *next;
 } test_case;
 
-/* unused in support files, which take only the random numbers */
-__attribute__((unused)) static test_case *test_list;
-__attribute__((unused)) static int test_failures;
+/* weak: one of each in a program of several files, so that a CHECK in any of them counts */
+__attribute__((weak)) test_case *test_list;
+__attribute__((weak)) int test_failures;
 
 #define TEST(id)                                                                                                       \
     static void test_run_##id(void);                                                                                   \

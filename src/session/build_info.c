@@ -22,6 +22,12 @@
 #define IMAGES "jpeg, png, pnm (built without libwebp)"
 #endif
 
+#if RCNN_HAVE_PROTOBUF_C
+#define EXPORTS "onnx"
+#else
+#define EXPORTS "none (built without protobuf-c)"
+#endif
+
 const char *rcnn_version(void)
 {
     return RCNN_VERSION_STRING;
@@ -36,6 +42,7 @@ const char *rcnn_build_info(void)
            "threads: " THREADS "\n"
            "backends: " BACKENDS "\n"
            "images: " IMAGES "\n"
+           "exports: " EXPORTS "\n"
            "sanitizers: " RCNN_SANITIZE;
 }
 

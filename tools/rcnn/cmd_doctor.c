@@ -135,6 +135,9 @@ int cmd_doctor(const options *opts)
         print_missing(strstr(rcnn_build_info(), "webp,") != NULL, "libwebp", "WebP images cannot be read", remedy);
     snprintf(remedy, sizeof remedy, "apt-get install libcairo2-dev pkg-config, %s", REBUILD);
     missing += print_missing(draw_available(), "cairo", "no overlay pictures", remedy);
+    snprintf(remedy, sizeof remedy, "apt-get install libprotobuf-c-dev protobuf-c-compiler pkg-config, %s", REBUILD);
+    missing +=
+        print_missing(strstr(rcnn_build_info(), "exports: onnx") != NULL, "protobuf-c", "no export to ONNX", remedy);
     missing += print_missing(model_find_default(path, &err), "default model", err.message,
                              "give a model with -m, or set RCNN_MODEL");
     if (missing == 0) {
