@@ -245,7 +245,9 @@ RCNN_API RCNN_NODISCARD rcnn_status rcnn_model_save(const rcnn_model *model, con
 
 /* Frameworks in whose tensor names a model can be written. */
 typedef enum rcnn_state_dict {
-    RCNN_STATE_DICT_TORCHVISION = 0, RCNN_STATE_DICT_MMDET = 1, RCNN_STATE_DICT_DETECTRON2 = 2
+    RCNN_STATE_DICT_TORCHVISION = 0,
+    RCNN_STATE_DICT_MMDET = 1,
+    RCNN_STATE_DICT_DETECTRON2 = 2
 } rcnn_state_dict;
 /* Writes the model as a state dict of a framework: fp32 safetensors that its load_state_dict(strict=True) takes for a
  * network of the same architecture, built with the framework's usual batch norm epsilon of 1e-5. Batch norms are written
@@ -417,6 +419,108 @@ RCNN_API const char *rcnn_backend_name(int32_t index);
 /* One line or several about the device and library behind a backend, or why it is not usable. Writes at most capacity
  * bytes including NUL. Returns RCNN_OK when usable, DEVICE when not. */
 RCNN_API rcnn_status rcnn_backend_probe(int32_t index, char *text, size_t capacity);
+
+/* -------------------------------------------------------------- evaluation */
+
+/* COCO's detection metrics, equal to pycocotools' COCOeval (docs/accuracy.md states what that covers). Ground truth and
+ * detections are read once; every run over them (boxes, masks, other limits) shares what was read. */
+typedef struct rcnn_eval_truth rcnn_eval_truth;           /* images, categories, annotations; immutable, any thread  */
+typedef struct rcnn_eval_detections rcnn_eval_detections; /* borrows its truth; one thread at a time while it grows  */
+typedef struct rcnn_eval rcnn_eval;                       /* numbers of one run; immutable, needs neither any more   */
+
+typedef enum rcnn_iou_type { RCNN_IOU_BBOX = 0, RCNN_IOU_SEGM = 1 } rcnn_iou_type;
+
+#define RCNN_EVAL_IOU_COUNT      10  /* IoU thresholds 0.50, 0.55 .. 0.95   */
+#define RCNN_EVAL_RECALL_COUNT   101 /* recalls 0, 0.01 .. 1                */
+#define RCNN_EVAL_STAT_COUNT     12  /* COCO's summary, see rcnn_eval_stat  */
+#define RCNN_EVAL_MAX_DETS_MAX   100000
+#define RCNN_EVAL_CATEGORIES_MAX 65536
+#define RCNN_EVAL_FILE_BYTES_MAX 17179869184 /* annotation or result file accepted (16 GiB) */
+
+/* Reads a COCO instances file: "images", "categories", "annotations" with bbox, area, iscrowd and, when with_masks is
+ * not 0, segmentation (polygons, run lengths as numbers or as COCO's compressed text). Other members are passed over.
+ * Annotations of images or categories that are not listed are left out with a warning to the log.
+ * Statuses: NOT_FOUND, IO; FORMAT and LIMIT with the name and the byte where it is wrong (syntax, types, missing or
+ * repeated members and ids, negative sizes, runs that do not add up to the image); MEMORY. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_eval_truth_load(const char *path, int32_t with_masks, rcnn_eval_truth **out,
+                                                         rcnn_error *err);
+/* The same from `size` bytes, read only during the call; `name` heads the messages. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_eval_truth_parse(const char *name, const void *data, size_t size,
+                                                          int32_t with_masks, rcnn_eval_truth **out, rcnn_error *err);
+RCNN_API void rcnn_eval_truth_destroy(rcnn_eval_truth *truth);
+
+typedef struct rcnn_eval_image { /* borrowed from the truth */
+    int64_t id;
+    const char *file_name; /* "" when the file gives none    */
+    int32_t width, height; /* pixels; 0 when not given       */
+} rcnn_eval_image;
+/* Images and categories are numbered by rising id, 0 .. count-1. ARGUMENT when index is out of range. */
+RCNN_API int32_t rcnn_eval_truth_image_count(const rcnn_eval_truth *truth);
+RCNN_API rcnn_status rcnn_eval_truth_image(const rcnn_eval_truth *truth, int32_t index, rcnn_eval_image *out);
+RCNN_API int32_t rcnn_eval_truth_category_count(const rcnn_eval_truth *truth);
+RCNN_API rcnn_status rcnn_eval_truth_category(const rcnn_eval_truth *truth, int32_t index, int64_t *id,
+                                              const char **name);
+/* Annotations of listed images and categories. */
+RCNN_API int64_t rcnn_eval_truth_annotation_count(const rcnn_eval_truth *truth);
+
+/* An empty set of detections to be filled by rcnn_eval_detections_add. The truth must outlive it. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_eval_detections_create(const rcnn_eval_truth *truth,
+                                                                rcnn_eval_detections **out, rcnn_error *err);
+/* Reads a COCO result file: an array of {image_id, category_id, score, bbox and/or segmentation}. As in pycocotools'
+ * loadRes the first entry decides: with a bbox, areas are width*height of the boxes, also for masks, and an entry
+ * without segmentation stands for its box; without one, areas and boxes are those of the masks. An image_id that the
+ * truth does not list is FORMAT; categories that it does not list are left out with a warning. Statuses as above. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_eval_detections_load(const rcnn_eval_truth *truth, const char *path,
+                                                              rcnn_eval_detections **out, rcnn_error *err);
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_eval_detections_parse(const rcnn_eval_truth *truth, const char *name,
+                                                               const void *data, size_t size,
+                                                               rcnn_eval_detections **out, rcnn_error *err);
+/* Adds one detection; image and category are indices. bbox is x, y, width, height in pixels. counts: `count` run
+ * lengths of its mask as of RCNN_MASK_RLE (they add up to the image), or NULL: then masks are judged by the box. The
+ * area of such a detection is that of its box for RCNN_IOU_BBOX and of its mask for RCNN_IOU_SEGM. Everything is
+ * copied. Statuses: ARGUMENT (index, NaN, negative size, runs), MEMORY; on failure nothing is added. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_eval_detections_add(rcnn_eval_detections *detections, int32_t image,
+                                                             int32_t category, const double bbox[4], double score,
+                                                             const uint32_t *counts, int32_t count, rcnn_error *err);
+RCNN_API int64_t rcnn_eval_detections_count(const rcnn_eval_detections *detections);
+RCNN_API void rcnn_eval_detections_destroy(rcnn_eval_detections *detections);
+
+typedef struct rcnn_eval_options {
+    size_t struct_size;
+    rcnn_iou_type iou_type; /* default BBOX                                                                   */
+    int32_t max_dets[3];    /* detections per image and category, rising, default 1, 10, 100. AP uses the last */
+    int32_t num_threads;    /* 0 (default) = the cores this process may use                                   */
+    int32_t image_limit;    /* only the first N images by id count; 0 (default) = all                          */
+} rcnn_eval_options;
+RCNN_API void rcnn_eval_options_init_sized(rcnn_eval_options *options, size_t struct_size);
+#define rcnn_eval_options_init(o) rcnn_eval_options_init_sized((o), sizeof *(o))
+
+/* Matches detections with ground truth and computes the numbers. options NULL = defaults. The result does not depend on
+ * the number of threads. Statuses: ARGUMENT (options; SEGM for a truth read without masks; an annotation that lacks the
+ * bbox or segmentation this type needs), MEMORY. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_eval_run(const rcnn_eval_detections *detections,
+                                                  const rcnn_eval_options *options, rcnn_eval **out, rcnn_error *err);
+RCNN_API void rcnn_eval_destroy(rcnn_eval *eval);
+
+/* COCO's summary in its order: AP, AP50, AP75, AP small, medium, large (areas parted at 32^2 and 96^2 pixels) at
+ * max_dets[2]; AR at max_dets[0], [1], [2]; AR small, medium, large at max_dets[2]. In [0,1], or -1 when no annotation
+ * counts for it. With other limits than 100 pycocotools' own summary shows -1 as its first number: it looks for 100. */
+RCNN_API double rcnn_eval_stat(const rcnn_eval *eval, int32_t stat);
+/* The same number for one category; rcnn_eval_stat is the mean of those that are not -1. -1 when out of range. */
+RCNN_API double rcnn_eval_category_stat(const rcnn_eval *eval, int32_t category, int32_t stat);
+/* "AP", "AP50", .., "AR_large"; NULL when out of range. */
+RCNN_API const char *rcnn_eval_stat_name(int32_t stat);
+/* Interpolated precision at IoU threshold 0.5 + 0.05 * iou and recall 0.01 * recall, all areas, max_dets[2]. category -1
+ * = mean over the categories that have annotations. -1 when there are none or an index is out of range. */
+RCNN_API double rcnn_eval_precision(const rcnn_eval *eval, int32_t category, int32_t iou, int32_t recall);
+
+/* Which category is taken for which. Detections scoring at least `score` are matched over all categories, best first,
+ * each with the free annotation of the largest IoU >= `iou`; what falls on a crowd region only is left out. matrix is
+ * [K+1][K+1] row-major, K the category count: row = annotated category (K: none there), column = detected category
+ * (K: missed). options: iou_type, num_threads, and max_dets[2] detections per image. Statuses as rcnn_eval_run. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_eval_confusion(const rcnn_eval_detections *detections,
+                                                        const rcnn_eval_options *options, double iou, double score,
+                                                        int64_t *matrix, rcnn_error *err);
 
 #ifdef __cplusplus
 }

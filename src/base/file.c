@@ -50,6 +50,15 @@ void rcnn_file_map_close(rcnn_file_map *map)
     *map = (rcnn_file_map){0};
 }
 
+void rcnn_file_map_release(const rcnn_file_map *map, size_t from, size_t to)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const size_t first = (from + page - 1) / page * page, last = to / page * page;
+    if (map->data && first < last && to <= map->size) {
+        madvise((void *)(uintptr_t)(map->data + first), last - first, MADV_DONTNEED); /* a hint: nothing to do on failure */
+    }
+}
+
 rcnn_status rcnn_file_writer_open(const char *path, rcnn_file_writer *out, rcnn_error *err)
 {
     *out = (rcnn_file_writer){0};

@@ -14,6 +14,9 @@ typedef struct rcnn_file_map {
 /* Maps a regular file read-only. Directories, devices and pipes are refused; files over max_bytes give LIMIT. */
 rcnn_status rcnn_file_map_open(const char *path, size_t max_bytes, rcnn_file_map *out, rcnn_error *err);
 void rcnn_file_map_close(rcnn_file_map *map);
+/* Says that bytes from .. to-1 were read and are not needed soon, so that their pages need not stay in memory. They may
+ * still be read: the system then fetches them again. */
+void rcnn_file_map_release(const rcnn_file_map *map, size_t from, size_t to);
 
 /* A file being written under a temporary name beside `path`. */
 typedef struct rcnn_file_writer {
