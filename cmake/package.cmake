@@ -1,7 +1,9 @@
 # What `cmake --install` gives: library, headers, tool, pkg-config and CMake package files, man page, completion, model.
 include(CMakePackageConfigHelpers)
 
-
+# rcnn.pc finds its prefix from where it lies: `cmake --install --prefix` may name another than configuring did.
+file(RELATIVE_PATH RCNN_PC_PREFIX "${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig" "${CMAKE_INSTALL_PREFIX}")
+string(REGEX REPLACE "/$" "" RCNN_PC_PREFIX "${RCNN_PC_PREFIX}")
 configure_file(cmake/rcnn.pc.in rcnn.pc @ONLY)
 configure_package_config_file(cmake/rcnnConfig.cmake.in rcnnConfig.cmake
   INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/rcnn)

@@ -16,7 +16,7 @@ cmake --build "$scratch/consumer" >/dev/null
 echo "find_package: builds"
 
 export PKG_CONFIG_PATH="$libdir/pkgconfig"
-flags=$(pkg-config --define-variable=prefix="$prefix" --cflags --libs rcnn)
+flags=$(pkg-config --cflags --libs rcnn)
 # shellcheck disable=SC2086
 cc -std=c11 -Wall -Wextra -Wpedantic -Werror "$source/examples/detect.c" -o "$scratch/by_pkgconfig" $flags -Wl,-rpath,"$libdir"
 echo "pkg-config: builds"
