@@ -111,7 +111,7 @@ static const struct {
     [RCNN_CONFIG_anchor_ratios] = {0.01, 100}, [RCNN_CONFIG_rpn_pre_nms] = {1, 100000},
     [RCNN_CONFIG_rpn_post_nms] = {1, 100000},  [RCNN_CONFIG_rpn_nms_iou] = {0, 1},
     [RCNN_CONFIG_rpn_min_size] = {-1, 65500},  [RCNN_CONFIG_roi_sampling] = {0, 16},
-    [RCNN_CONFIG_box_pool] = {1, 64},          [RCNN_CONFIG_mask_pool] = {1, 64},
+    [RCNN_CONFIG_box_pool] = {1, 64},          [RCNN_CONFIG_mask_pool] = {1, RCNN_MASK_POOL_MAX},
     [RCNN_CONFIG_delta_weights] = {1e-3, 1e6}, [RCNN_CONFIG_score_threshold] = {0, 1},
     [RCNN_CONFIG_box_nms_iou] = {0, 1},        [RCNN_CONFIG_max_detections] = {1, 100000},
     [RCNN_CONFIG_box_min_size] = {0, 65500},

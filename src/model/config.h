@@ -6,6 +6,8 @@
 #include "base/rules.h"
 #include "base/text.h"
 
+#define RCNN_MASK_POOL_MAX 56 /* RoIAlign bins per side for masks: soft masks are twice that, src/mask takes 112 */
+
 typedef struct rcnn_config {
 #define RULE(type, name, value, help) rcnn_##type name;
 #define INT(name, value, help)        int32_t name;

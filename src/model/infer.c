@@ -161,7 +161,7 @@ static rcnn_status mmdet_family(const rcnn_weights *weights, rcnn_family *family
 {
     static const char *const version_keys[] = {"meta.mmdet_version", "mmdet_version", NULL};
     const char *version = first_meta(weights, version_keys);
-    const int major = version ? atoi(version) : 0;
+    const long major = version ? strtol(version, NULL, 10) : 0; /* saturates; a file may say anything */
     if (version && major == 1) {
         return rcnn_fail(err, RCNN_ERR_UNSUPPORTED, "model: want mmdetection 2.x or 3.x, got version %.20s", version);
     }
