@@ -81,11 +81,10 @@ rcnn_status rcnn_rle_decode(const uint32_t *counts, int32_t count, int32_t width
                             rcnn_error *err)
 {
     uint64_t total = 0;
-    for (int32_t i = 0; i < count; i++) {
+    for (int32_t i = 0; counts && i < count; i++) {
         total += counts[i];
     }
-    if (width < 1 || height < 1 || count < 0 || !dst || (count > 0 && !counts) ||
-        total != (uint64_t)width * (uint64_t)height) {
+    if (width < 1 || height < 1 || !dst || total != (uint64_t)width * (uint64_t)height) {
         return rcnn_fail(err, RCNN_ERR_ARGUMENT,
                          "rle: want runs that add up to %d x %d pixels, got %d that add up to %llu", width, height,
                          count, (unsigned long long)total);
