@@ -96,6 +96,18 @@ static void place(rcnn_plan_group *groups, int32_t count, const rcnn_plan_group 
     }
 }
 
+/* Every offset and end that placing can come to is at most the sum of all sizes. */
+static bool sizes_fit(const rcnn_graph *graph)
+{
+    size_t sum = 0;
+    for (int32_t v = 0; v < graph->value_count; v++) {
+        if (!rcnn_add_size(sum, graph->values[v].bytes, &sum) || !rcnn_add_size(sum, RCNN_ALIGNMENT, &sum)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* One group per leader, with the lifetime of all its values. Returns the number of groups. */
 static int32_t make_groups(const rcnn_graph *graph, const int32_t *leader, rcnn_plan_group *groups, int32_t *group_of)
 {
@@ -120,6 +132,9 @@ static int32_t make_groups(const rcnn_graph *graph, const int32_t *leader, rcnn_
 rcnn_status rcnn_graph_plan(rcnn_graph *graph, int keep_all, rcnn_error *err)
 {
     size_t count = (size_t)graph->value_count;
+    if (!sizes_fit(graph)) {
+        return rcnn_fail(err, RCNN_ERR_LIMIT, "planner: %zu values do not fit in memory together", count);
+    }
     int32_t *leader = rcnn_calloc(count, sizeof *leader);
     int32_t *group_of = rcnn_calloc(count, sizeof *group_of);
     rcnn_plan_group *groups = rcnn_calloc(count, sizeof *groups);

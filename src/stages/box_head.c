@@ -50,14 +50,23 @@ static rcnn_status add_network(rcnn_builder *b, rcnn_value_id *pred)
     return RCNN_OK;
 }
 
+#define CANDIDATES_MAX (1 << 28) /* of one image; 4 coordinates each are counted in int32_t */
+
 /* Candidates one image can have: softmax values above t are fewer than 1/t a row; one more for rounding. */
-static int32_t candidate_capacity(const rcnn_builder *b)
+static rcnn_status candidate_capacity(const rcnn_builder *b, int32_t *out)
 {
     int64_t per_roi = b->config->class_count;
     if (b->options->score_threshold > 0 && 1.0 / (double)b->options->score_threshold + 1 < (double)per_roi) {
         per_roi = (int64_t)(1.0 / (double)b->options->score_threshold) + 1;
     }
-    return (int32_t)(b->proposal_capacity * per_roi);
+    const int64_t total = b->proposal_capacity * per_roi;
+    if (total > CANDIDATES_MAX) {
+        return rcnn_fail(b->err, RCNN_ERR_LIMIT,
+                         "graph: want at most %d detection candidates an image, got %d proposals with %lld scores each",
+                         CANDIDATES_MAX, b->proposal_capacity, (long long)per_roi);
+    }
+    *out = (int32_t)total;
+    return RCNN_OK;
 }
 
 static rcnn_status add_select(rcnn_builder *b, rcnn_value_id pred, rcnn_value_id candidates[4], int32_t capacity)
@@ -134,7 +143,8 @@ rcnn_status rcnn_stage_box_head(rcnn_builder *b)
     rcnn_value_id pred;
     rcnn_value_id candidates[4];
     rcnn_value_id kept[4];
-    int32_t capacity = candidate_capacity(b);
+    int32_t capacity = 0;
+    RCNN_TRY(candidate_capacity(b, &capacity));
     b->detection_capacity = capacity < b->options->max_detections ? capacity : b->options->max_detections;
     RCNN_TRY(add_network(b, &pred));
     RCNN_TRY(add_select(b, pred, candidates, capacity));
