@@ -81,8 +81,8 @@ void rcnn_plan_bind(rcnn_plan *plan, void *arena)
     }
 }
 
-rcnn_status rcnn_plan_run(const rcnn_plan *plan, const rcnn_backend_vt *vt, rcnn_backend *backend, void *scratch,
-                          const rcnn_frame *frame, double *stage_ms, rcnn_error *err)
+static rcnn_status enqueue_steps(const rcnn_plan *plan, const rcnn_backend_vt *vt, void *scratch,
+                                 const rcnn_frame *frame, double *stage_ms, rcnn_error *err)
 {
     const rcnn_args args = {.value = plan->value, .scratch = scratch, .frame = frame};
     double start = rcnn_clock_ms();
@@ -95,5 +95,14 @@ rcnn_status rcnn_plan_run(const rcnn_plan *plan, const rcnn_backend_vt *vt, rcnn
             start = now;
         }
     }
-    return vt->sync(backend, err);
+    return RCNN_OK;
+}
+
+rcnn_status rcnn_plan_run(const rcnn_plan *plan, const rcnn_backend_vt *vt, rcnn_backend *backend, void *scratch,
+                          const rcnn_frame *frame, double *stage_ms, rcnn_error *err)
+{
+    rcnn_status status = enqueue_steps(plan, vt, scratch, frame, stage_ms, err);
+    /* synced after a failure too: what was enqueued before it still uses the frame and the arena */
+    rcnn_status synced = vt->sync(backend, status == RCNN_OK ? err : NULL);
+    return status == RCNN_OK ? synced : status;
 }

@@ -64,16 +64,16 @@ static void add_plan(rcnn_text *text, const rcnn_plan *plan)
 
 rcnn_status rcnn_session_plan_json(rcnn_session *session, int32_t width, int32_t height, char **json, rcnn_error *err)
 {
+    if (json) {
+        *json = NULL;
+    }
     if (!session || !json || width < 1 || height < 1 || width > RCNN_IMAGE_SIDE_MAX || height > RCNN_IMAGE_SIDE_MAX) {
         return rcnn_fail(err, RCNN_ERR_ARGUMENT, "plan: want an image size of 1..%d, got %dx%d", RCNN_IMAGE_SIDE_MAX,
                          width, height);
     }
-    *json = NULL;
-    int32_t divisor = session->model->config.size_divisor;
+    int32_t net_width, net_height;
     rcnn_frame_image image = {.view = {.width = width, .height = height}};
-    rcnn_preprocess_size(&session->model->config, session->long_side, session->short_side, &image);
-    int32_t net_width = (image.net_width + divisor - 1) / divisor * divisor;
-    int32_t net_height = (image.net_height + divisor - 1) / divisor * divisor;
+    rcnn_session_place_image(session, &image, &net_width, &net_height);
     rcnn_plan *plan;
     RCNN_TRY(rcnn_session_plan_for(session, net_width, net_height, &plan, err));
     rcnn_text text = {0};

@@ -38,6 +38,9 @@ static bool grow(void **array, size_t *capacity, size_t need, size_t item)
 
 rcnn_status rcnn_results_reserve(rcnn_results *results, int32_t more, rcnn_error *err)
 {
+    if (more > INT32_MAX - results->detection_count) {
+        return rcnn_fail(err, RCNN_ERR_LIMIT, "results: want at most %d detections of all images, got more", INT32_MAX);
+    }
     size_t count = (size_t)results->detection_count + (size_t)more;
     size_t soft = results->has_masks ? count * (size_t)results->side * (size_t)results->side : 0;
     if (!GROW(results->images, results->image_capacity, (size_t)results->image_count + 1) ||
@@ -106,15 +109,6 @@ static rcnn_paste_spec spec_of(const rcnn_results *results, const rcnn_result_im
                              .threshold = results->threshold};
 }
 
-static const rcnn_result_image *image_of(const rcnn_results *results, int32_t detection)
-{
-    const rcnn_result_image *image = results->images;
-    while (detection >= image->first + image->count) {
-        image++;
-    }
-    return image;
-}
-
 static const float *soft_of(const rcnn_results *results, int32_t detection)
 {
     return results->soft + (size_t)detection * (size_t)results->side * (size_t)results->side;
@@ -160,9 +154,13 @@ static rcnn_status lay_out(rcnn_results *results, rcnn_mask_format format, rcnn_
     rcnn_mask_store *store = &results->stores[format];
     size_t end = 0;
     size_t stride = 0;
+    const rcnn_result_image *image = results->images;
     for (int32_t i = 0; i < results->detection_count; i++) {
+        while (i >= image->first + image->count) {
+            image++;
+        }
         rcnn_mask_slot *slot = &slots[i];
-        slot->spec = spec_of(results, image_of(results, i));
+        slot->spec = spec_of(results, image);
         rcnn_mask_region_of(&slot->spec, results->paste_boxes[i], &slot->region);
         slot->offset = end;
         slot->bytes = slot_bytes(format, slot);
@@ -245,19 +243,7 @@ static void paste_slot(rcnn_results *results, rcnn_mask_format format, int32_t i
     }
 }
 
-/* Moves the block to a larger one and points the masks at it again. */
-static rcnn_status extend_rle(rcnn_results *results, const rcnn_mask_slot *slots, size_t need, rcnn_error *err)
-{
-    rcnn_mask_store *store = &results->stores[RCNN_MASK_RLE];
-    if (!GROW(store->data, store->data_capacity, need)) {
-        return rcnn_fail(err, RCNN_ERR_MEMORY, "masks: out of memory for %zu bytes of run lengths", need);
-    }
-    for (int32_t i = 0; i < results->detection_count; i++) {
-        store->masks[i].counts = (const uint32_t *)(const void *)(store->data + slots[i].offset);
-    }
-    return RCNN_OK;
-}
-
+/* Masks that outgrew their slots, at the end of the block; the block may move while it grows. */
 static rcnn_status redo_long_rle(rcnn_results *results, rcnn_mask_slot *slots, rcnn_error *err)
 {
     rcnn_mask_store *store = &results->stores[RCNN_MASK_RLE];
@@ -274,8 +260,13 @@ static rcnn_status redo_long_rle(rcnn_results *results, rcnn_mask_slot *slots, r
         slots[i].offset = (end + SLOT_ALIGNMENT - 1) / SLOT_ALIGNMENT * SLOT_ALIGNMENT;
         slots[i].bytes = need;
         end = slots[i].offset + need;
-        RCNN_TRY(extend_rle(results, slots, end, err));
+        if (!GROW(store->data, store->data_capacity, end)) {
+            return rcnn_fail(err, RCNN_ERR_MEMORY, "masks: out of memory for %zu bytes of run lengths", end);
+        }
         paste_slot(results, RCNN_MASK_RLE, i, &slots[i], results->scratch);
+    }
+    for (int32_t i = 0; i < results->detection_count; i++) {
+        store->masks[i].counts = (const uint32_t *)(const void *)(store->data + slots[i].offset);
     }
     return RCNN_OK;
 }
@@ -341,6 +332,9 @@ static rcnn_status make_pasted(rcnn_results *results, rcnn_mask_format format, r
                                rcnn_error *err)
 {
     size_t stride;
+    if (threads > results->detection_count) { /* each has scratch of its own */
+        threads = results->detection_count > 0 ? results->detection_count : 1;
+    }
     RCNN_TRY(lay_out(results, format, slots, threads, &stride, err));
     if (format == RCNN_MASK_POLYGON) {
         return make_polygons(results, slots, err);

@@ -9,6 +9,10 @@
 #include "session/session.h"
 #include "session/threads.h"
 
+#define OPTIONS_BYTES_MAX 65536 /* a larger struct_size is no version of the header but memory never initialised */
+
+_Static_assert(2 * RCNN_MASK_POOL_MAX <= RCNN_MASK_SIDE_MAX, "every mask head fits what src/mask can paste");
+
 void rcnn_session_options_init_sized(rcnn_session_options *options, size_t struct_size)
 {
     const rcnn_session_options defaults = {.struct_size = struct_size,
@@ -32,8 +36,9 @@ static rcnn_status read_options(const rcnn_session_options *given, rcnn_session_
         return RCNN_OK;
     }
     size_t size = given->struct_size;
-    if (size < sizeof(size_t)) {
-        return rcnn_fail(err, RCNN_ERR_ARGUMENT, "session options: call rcnn_session_options_init first");
+    if (size < sizeof(size_t) || size > OPTIONS_BYTES_MAX) {
+        return rcnn_fail(err, RCNN_ERR_ARGUMENT,
+                         "session options: want rcnn_session_options_init called, got a size of %zu", size);
     }
     for (size_t i = sizeof *out; i < size; i++) {
         if (((const uint8_t *)given)[i] != 0) {
@@ -73,7 +78,11 @@ static rcnn_status check_options(const rcnn_session_options *o, const rcnn_model
     if (o->mask_format < RCNN_MASK_NONE || o->mask_format > RCNN_MASK_FULL) {
         return rcnn_fail(err, RCNN_ERR_ARGUMENT, "session: no mask format %d", (int)o->mask_format);
     }
-    for (int32_t i = 0; o->labels && i < o->label_count; i++) {
+    if (o->label_count < 0 || (o->label_count > 0 && !o->labels)) {
+        return rcnn_fail(err, RCNN_ERR_ARGUMENT, "session: want a list of labels, got %d at %s", o->label_count,
+                         o->labels ? "a pointer" : "NULL");
+    }
+    for (int32_t i = 0; i < o->label_count; i++) {
         if (o->labels[i] < 0 || o->labels[i] >= model->config.class_count) {
             return rcnn_fail(err, RCNN_ERR_ARGUMENT, "session: want labels of 0..%d, got %d",
                              model->config.class_count - 1, o->labels[i]);
@@ -207,6 +216,10 @@ rcnn_status rcnn_session_plan_for(rcnn_session *s, int32_t width, int32_t height
             return RCNN_OK;
         }
     }
+    if (width > RCNN_NET_SIDE_MAX || height > RCNN_NET_SIDE_MAX) {
+        return rcnn_fail(err, RCNN_ERR_LIMIT, "session: want a network input of at most %dx%d, got %dx%d",
+                         RCNN_NET_SIDE_MAX, RCNN_NET_SIDE_MAX, width, height);
+    }
     if (s->plan_count == RCNN_SESSION_PLANS_MAX) {
         forget_oldest_plan(s);
     }
@@ -260,14 +273,16 @@ static rcnn_status check_image(const rcnn_image_view *view, int32_t index, rcnn_
     return RCNN_OK;
 }
 
-static int32_t padded(int32_t side, int32_t divisor)
+void rcnn_session_place_image(const rcnn_session *s, rcnn_frame_image *image, int32_t *width, int32_t *height)
 {
-    return (side + divisor - 1) / divisor * divisor;
+    const int32_t divisor = s->model->config.size_divisor;
+    rcnn_preprocess_size(&s->model->config, s->long_side, s->short_side, image);
+    *width = (image->net_width + divisor - 1) / divisor * divisor;
+    *height = (image->net_height + divisor - 1) / divisor * divisor;
 }
 
 /* The frame of a batch and the padded shape that holds its images. */
-static rcnn_status fill_frame(rcnn_session *s, const rcnn_image_view *images, int32_t count, int32_t *width,
-                              int32_t *height, rcnn_error *err)
+static void fill_frame(rcnn_session *s, const rcnn_image_view *images, int32_t count, int32_t *width, int32_t *height)
 {
     *width = 1;
     *height = 1;
@@ -275,17 +290,11 @@ static rcnn_status fill_frame(rcnn_session *s, const rcnn_image_view *images, in
     for (int32_t n = 0; n < count; n++) {
         rcnn_frame_image *image = &s->frame.image[n];
         image->view = images[n];
-        rcnn_preprocess_size(&s->model->config, s->long_side, s->short_side, image);
-        int32_t w = padded(image->net_width, s->model->config.size_divisor);
-        int32_t h = padded(image->net_height, s->model->config.size_divisor);
+        int32_t w, h;
+        rcnn_session_place_image(s, image, &w, &h);
         *width = w > *width ? w : *width;
         *height = h > *height ? h : *height;
     }
-    if (*width > RCNN_NET_SIDE_MAX || *height > RCNN_NET_SIDE_MAX) {
-        return rcnn_fail(err, RCNN_ERR_LIMIT, "session: want a network input of at most %dx%d, got %dx%d",
-                         RCNN_NET_SIDE_MAX, RCNN_NET_SIDE_MAX, *width, *height);
-    }
-    return RCNN_OK;
 }
 
 /* A value of the current plan in host memory: in place, or downloaded to staging. */
@@ -421,7 +430,7 @@ static rcnn_status run_batch(rcnn_session *s, const rcnn_image_view *images, int
 {
     int32_t width, height;
     rcnn_plan *plan;
-    RCNN_TRY(fill_frame(s, images, count, &width, &height, err));
+    fill_frame(s, images, count, &width, &height);
     RCNN_TRY(rcnn_session_plan_for(s, width, height, &plan, err));
     RCNN_TRY(bind_plan(s, plan, err));
     if (s->vt->begin_run) {
@@ -447,8 +456,8 @@ static rcnn_status run_all(rcnn_session *s, const rcnn_image_view *images, int32
     results->side = 2 * s->model->config.mask_pool;
     results->paste = s->model->config.paste;
     results->threshold = s->mask_threshold;
-    for (int32_t first = 0; first < count; first += s->max_batch) {
-        int32_t batch = count - first < s->max_batch ? count - first : s->max_batch;
+    for (int32_t first = 0, batch; first < count; first += batch) {
+        batch = count - first < s->max_batch ? count - first : s->max_batch;
         RCNN_TRY(run_batch(s, images + first, batch, results, err));
     }
     double masks = rcnn_clock_ms();
@@ -462,11 +471,14 @@ static rcnn_status run_all(rcnn_session *s, const rcnn_image_view *images, int32
 rcnn_status rcnn_session_run(rcnn_session *s, const rcnn_image_view *images, int32_t count, rcnn_results **out,
                              rcnn_error *err)
 {
-    if (!s || !out || count < 0 || (count > 0 && !images)) {
-        return rcnn_fail(err, RCNN_ERR_ARGUMENT,
-                         "session: session, images and out must not be NULL, count not negative");
+    if (!out) {
+        return rcnn_fail(err, RCNN_ERR_ARGUMENT, "session: want a place for the results, got NULL");
     }
     rcnn_status status = RCNN_OK;
+    if (!s || count < 0 || (count > 0 && !images)) {
+        status = rcnn_fail(err, RCNN_ERR_ARGUMENT, "session: want a session and images, got %s and %d at %s",
+                           s ? "one" : "NULL", count, images ? "a pointer" : "NULL");
+    }
     for (int32_t i = 0; i < count && status == RCNN_OK; i++) {
         status = check_image(&images[i], i, err);
     }

@@ -29,7 +29,9 @@ struct rcnn_session {
     rcnn_frame frame;
 };
 
-/* The prepared plan of a padded shape, made when there is none. */
+/* Network size and scale of an image whose view is set, and the padded shape that holds it. */
+void rcnn_session_place_image(const rcnn_session *session, rcnn_frame_image *image, int32_t *width, int32_t *height);
+/* The prepared plan of a padded shape, made when there is none. LIMIT over RCNN_NET_SIDE_MAX. */
 rcnn_status rcnn_session_plan_for(rcnn_session *session, int32_t width, int32_t height, rcnn_plan **out,
                                   rcnn_error *err);
 
