@@ -55,7 +55,8 @@ void rcnn_file_map_release(const rcnn_file_map *map, size_t from, size_t to)
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     const size_t first = (from + page - 1) / page * page, last = to / page * page;
     if (map->data && first < last && to <= map->size) {
-        madvise((void *)(uintptr_t)(map->data + first), last - first, MADV_DONTNEED); /* a hint: nothing to do on failure */
+        madvise((void *)(uintptr_t)(map->data + first), last - first,
+                MADV_DONTNEED); /* a hint: nothing to do on failure */
     }
 }
 
