@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "json_check.h"
@@ -197,6 +198,38 @@ TEST(full_standard_output_is_a_failure)
     remove_tree(base);
 }
 
+TEST(what_is_read_is_never_replaced)
+{
+    if (!have_thin_model()) {
+        return;
+    }
+    char *base = make_scratch_directory();
+    program_run run;
+    write_image(base, "a.pgm");
+    char *alias = join(base, "alias.json"), *model = join(base, "m.pth");
+    REQUIRE(symlink("a.pgm", alias) == 0);
+    REQUIRE(symlink(THIN_MODEL, model) == 0);
+    static const char *const FILES[] = {"a.pgm", "./a.pgm", "alias.json", "m.pth"};
+    for (size_t i = 0; i < sizeof FILES / sizeof FILES[0]; i++) {
+        REQUIRE(RUN_IN(base, &run, "detect", "a.pgm", THIN, "-m", "m.pth", "--json", FILES[i]) == 0);
+        check_run(&run, 2, 1, "--json");
+        run_free(&run);
+        REQUIRE(RUN_IN(base, &run, "verify", "m.pth", "m.pth", "a.pgm", "--json", FILES[i]) == 0);
+        check_run(&run, 2, 1, "--json");
+        run_free(&run);
+    }
+    REQUIRE(RUN_IN(base, &run, "export", "m.pth", "-o", "./m.pth") == 0);
+    CHECK_MSG(run.status != 0 && count_lines(run.err) == 1, "exit status %d: %s", run.status, run.err);
+    run_free(&run);
+    REQUIRE(RUN_IN(base, &run, "convert", "m.pth", ".") == 0);
+    check_run(&run, 1, 1, "got a directory");
+    run_free(&run);
+    CHECK(count_entries(base) == 3);
+    free(alias);
+    free(model);
+    remove_tree(base);
+}
+
 /* ------------------------------------------------------------------ detect */
 
 static void check_detections(const char *text, int images, int with_masks)
@@ -309,6 +342,105 @@ TEST(interrupt_leaves_complete_json)
         fprintf(stderr, "SKIPPED: the run was over before or not begun at the interrupt\n");
     }
     CHECK(count_entries(base) <= 2);
+    run_free(&run);
+    remove_tree(base);
+}
+
+TEST(interrupt_while_loading_leaves_no_temporary_file)
+{
+    if (!have_thin_model()) {
+        return;
+    }
+    char *base = make_scratch_directory();
+    write_image(base, "a.pgm");
+    for (int wait_ms = 1; wait_ms <= 16; wait_ms *= 2) {
+        const char *const arguments[] = {"detect", "a.pgm", THIN, "--json", "d.json", NULL};
+        program_run run;
+        REQUIRE(program_start_and_wait(base, arguments, wait_ms, &run) == 0);
+        CHECK_MSG(run.status == 0 || run.status == 130, "exit status %d: %s", run.status, run.err);
+        CHECK(count_entries(base) == 1 + exists(base, "d.json"));
+        run_free(&run);
+    }
+    remove_tree(base);
+}
+
+/* Runs the program with shell syntax around it; returns what the shell does. */
+static int run_in_shell(const char *directory, const char *before, const char *after)
+{
+    char line[2048];
+    int used = snprintf(line, sizeof line,
+                        "cd '%s' && %s '%s' detect a.pgm a.pgm -m '%s' --scale 160x96 --threads 2 --device %s -s 0 %s",
+                        directory, before, RCNN_PROGRAM, THIN_MODEL, DEVICE, after);
+    int status = used > 0 && (size_t)used < sizeof line ? system(line) : -1;
+    return status >= 0 && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void check_json_file(const char *directory, const char *name, int images)
+{
+    char *json = read_file(directory, name);
+    check_detections(json, images, 1);
+    free(json);
+}
+
+TEST(closed_streams_do_not_end_up_in_the_json)
+{
+    if (!have_thin_model()) {
+        return;
+    }
+    char *base = make_scratch_directory();
+    write_image(base, "a.pgm");
+    CHECK(run_in_shell(base, "", "--json out.json >&- 2>err.txt") == 1); /* the summary has nowhere to go */
+    check_json_file(base, "out.json", 2);
+    CHECK(run_in_shell(base, "", "gone.png --json err.json >out.txt 2>&-") == 1);
+    check_json_file(base, "err.json", 2);
+    CHECK(run_in_shell(base, "", "gone.png --json all.json <&- >&- 2>&-") == 1);
+    check_json_file(base, "all.json", 2);
+    remove_tree(base);
+}
+
+TEST(broken_pipe_leaves_complete_json)
+{
+    if (!have_thin_model()) {
+        return;
+    }
+    char *base = make_scratch_directory();
+    write_image(base, "a.pgm");
+    CHECK(run_in_shell(base, "{", "--json d.json 2>err.txt; echo $? >status.txt; } | true") == 0);
+    char *status = read_file(base, "status.txt"), *said = read_file(base, "err.txt");
+    CHECK_MSG(status && (strcmp(status, "141\n") == 0 || strcmp(status, "0\n") == 0), "%s", status ? status : "-");
+    CHECK_MSG(said && said[0] == '\0', "%s", said ? said : "-");
+    char *json = read_file(base, "d.json");
+    json_counts counts;
+    rcnn_error err = {0};
+    REQUIRE(json != NULL);
+    CHECK_OK(json_check(json, &counts, &err), err);
+    CHECK(count_entries(base) == 4);
+    free(status);
+    free(said);
+    free(json);
+    remove_tree(base);
+}
+
+TEST(odd_file_names)
+{
+    if (!have_thin_model() || !RCNN_HAVE_CAIRO) {
+        return;
+    }
+    char *base = make_scratch_directory(), longest[256];
+    program_run run;
+    memset(longest, 'x', sizeof longest);
+    memcpy(longest + 251, ".pgm", 5);
+    write_image(base, longest);
+    write_image(base, "new\nline.pgm");
+    write_image(base, "-dash.pgm");
+    write_image(base, "[a]*.pgm");
+    REQUIRE(RUN_IN(base, &run, "detect", THIN, "--", longest, "new\nline.pgm", "-dash.pgm", "[a]*.pgm") == 0);
+    check_run(&run, 0, 0, NULL);
+    CHECK_MSG(count_lines(run.out) == 4 && strstr(run.out, "-> rcnn_out/new?line.png"), "%s", run.out);
+    CHECK(exists(base, "rcnn_out/new\nline.png") && exists(base, "rcnn_out/[a]*.png"));
+    run_free(&run);
+    REQUIRE(RUN_IN(base, &run, "detect", "", THIN) == 0);
+    check_run(&run, 2, 1, "an empty name");
     run_free(&run);
     remove_tree(base);
 }

@@ -1,6 +1,5 @@
 /* `rcnn detect`: images in, pictures, JSON and summary lines out. One image at a time; whatever fails for one image is
  * reported and the next one follows, whatever fails for an output ends the run. */
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +7,7 @@
 #include "commands.h"
 #include "detect.h"
 #include "log.h"
+#include "stop.h"
 #include "utf8.h"
 
 /* One image on its way through. */
@@ -18,33 +18,10 @@ typedef struct shot {
     double decode_ms, draw_ms;
 } shot;
 
-/* ------------------------------------------------------------------ signals */
-
-/* The first Ctrl-C ends the run in order after the image at hand, a second one at once. */
-static volatile sig_atomic_t stop_signal;
-
-static void on_signal(int number)
-{
-    stop_signal = number;
-}
-
-static void catch_signals(void)
-{
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
-
-/* A library message about a file, with the name in front unless it is there already. */
 static void report_input(job *j, const char *path)
 {
     progress_hide(&j->bar);
-    if (strstr(j->err.message, path)) {
-        message_error("%s", j->err.message);
-    } else {
-        message_error("'%.300s': %s", path, j->err.message);
-    }
+    message_about(path, j->err.message);
     j->status = TOOL_FAILED;
 }
 
@@ -111,7 +88,8 @@ static void print_summary(const job *j, const shot *s)
         fprintf(j->lines, ", %s %.1f", rcnn_stage_name(stage), rcnn_results_stage_ms(j->results, stage));
     }
     if (s->picture) {
-        fprintf(j->lines, ", draw %.1f -> %s", s->draw_ms, s->picture);
+        utf8_copy_printable(name, sizeof name, s->picture);
+        fprintf(j->lines, ", draw %.1f -> %s", s->draw_ms, name);
     }
     fputc('\n', j->lines);
     fflush(j->lines);
@@ -163,7 +141,7 @@ static bool detect_all(job *j)
     bool wanted = j->summary && j->inputs.count > 1;
     progress_start(&j->bar, j->inputs.count, wanted);
     bool go_on = true;
-    for (size_t i = 0; go_on && i < j->inputs.count && !stop_signal; i++) {
+    for (size_t i = 0; go_on && i < j->inputs.count && !stop_signal(); i++) {
         progress_show(&j->bar, i);
         go_on = detect_one(j, i);
     }
@@ -191,10 +169,10 @@ int cmd_detect(const options *opts)
     log_start(opts, &j->bar);
     size_t failed = inputs_collect(opts->operands, opts->operand_count, opts->value[OPT_RECURSIVE].set, &j->inputs);
     j->status = failed ? TOOL_FAILED : TOOL_DONE;
+    stop_catch(); /* before the first temporary file */
     if (j->inputs.count > 0 && detect_setup(j)) {
-        catch_signals();
-        if (detect_all(j) && finish_json(j) && stop_signal) {
-            j->status = 128 + (int)stop_signal;
+        if (detect_all(j) && finish_json(j) && stop_signal()) {
+            j->status = 128 + stop_signal();
         }
     }
     int status = j->status;

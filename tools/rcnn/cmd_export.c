@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "commands.h"
+#include "inputs.h"
 #include "log.h"
 #include "model_args.h"
 
@@ -28,6 +29,10 @@ int cmd_export(const options *opts)
     onnx.opset = opts->value[OPT_OPSET].set ? opts->value[OPT_OPSET].integer : onnx.opset;
     onnx.part = (rcnn_onnx_part)opts->value[OPT_PART].integer; /* the words stand in the order of the enumeration */
     onnx.image_size_input = opts->value[OPT_IMAGE_SIZE].set;
+    if (same_file(opts->operands[0], path)) {
+        message_error("--output: '%.300s': want a file other than the model", path);
+        return TOOL_USAGE;
+    }
     log_start(opts, NULL);
     bool done = model_load_with_options(opts, opts->operands[0], &model, &err) &&
                 rcnn_model_export_onnx(model, path, &onnx, &err) == RCNN_OK;

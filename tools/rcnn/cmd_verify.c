@@ -10,6 +10,7 @@
 #include "log.h"
 #include "out_json.h"
 #include "outfile.h"
+#include "stop.h"
 #include "triple.h"
 #include "verify.h"
 #include "verify_picture.h"
@@ -97,12 +98,23 @@ static bool collect_inputs(verify_job *j)
     return j->inputs.count > 0;
 }
 
+/* The report may replace an older one, but nothing that this run reads. */
+static bool is_read(const verify_job *j, const char *path)
+{
+    return inputs_include(&j->inputs, path) || same_file(j->triple[0].model, path) ||
+           same_file(j->triple[1].model, path);
+}
+
 static bool open_outputs(verify_job *j)
 {
     const option_value *directory = &j->opts->value[OPT_PICTURE], *json = &j->opts->value[OPT_VERIFY_JSON];
     if (directory->set && !draw_available()) {
         tool_fail(&j->err, "--picture: this build cannot draw pictures (cairo was not found); see 'rcnn doctor'");
         return stop(j, TOOL_FAILED);
+    }
+    if (json->set && is_read(j, json->text)) {
+        tool_fail(&j->err, "--json: '%.300s': want a file that this run does not read", json->text);
+        return stop(j, TOOL_USAGE);
     }
     if ((directory->set && (!directory_make("--picture", directory->text, &j->err) ||
                             (!inputs_name_pictures(&j->inputs, directory->text, &j->pictures) &&
@@ -274,7 +286,7 @@ static void verify_one(verify_job *j, size_t index)
     }
     if (!done) {
         progress_hide(&j->bar);
-        message_error("'%.300s': %s", image.path, j->err.message);
+        message_about(image.path, j->err.message);
         j->status = TOOL_FAILED;
     }
     image_free(&image);
@@ -340,7 +352,7 @@ static void verify_all(verify_job *j)
         print_sides(j, lines);
     }
     progress_start(&j->bar, j->inputs.count, !quiet && j->inputs.count > 1);
-    for (size_t i = 0; i < j->inputs.count; i++) {
+    for (size_t i = 0; i < j->inputs.count && !stop_signal(); i++) {
         progress_show(&j->bar, i);
         verify_one(j, i);
     }
@@ -369,8 +381,10 @@ int cmd_verify(const options *opts)
 {
     verify_job j = {.opts = opts, .status = TOOL_DONE};
     log_start(opts, &j.bar);
+    stop_catch(); /* before the first temporary file */
     if (set_up(&j)) {
         verify_all(&j);
+        j.status = stop_signal() ? 128 + stop_signal() : j.status;
     }
     const int status = j.status;
     job_end(&j);

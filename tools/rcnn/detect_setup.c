@@ -2,8 +2,11 @@
  * that cannot be written should be known before a model is loaded. */
 #include "detect.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "stop.h"
 
 #define DEFAULT_OUTPUT "rcnn_out"
 #define DEFAULT_SCORE  0.5
@@ -11,9 +14,23 @@
 bool detect_stop(job *j, int status)
 {
     progress_hide(&j->bar);
+    if (stop_signal() == SIGPIPE) { /* the reader has gone, as in `| head`: nobody wants a message */
+        j->status = 128 + SIGPIPE;
+        return false;
+    }
     message_error("%s", j->err.message);
     j->status = status;
     return false;
+}
+
+/* The JSON may replace an older JSON, but nothing that this run reads. */
+static bool spare_file(job *j, bool is_read)
+{
+    if (!is_read) {
+        return true;
+    }
+    tool_fail(&j->err, "--json: '%.300s': want a file that this run does not read", j->opts->value[OPT_JSON_FILE].text);
+    return detect_stop(j, TOOL_USAGE);
 }
 
 static bool choose_outputs(job *j)
@@ -39,6 +56,9 @@ static bool choose_outputs(job *j)
         tool_fail(&j->err, "out of memory for %zu picture names", j->inputs.count);
         return detect_stop(j, TOOL_FAILED);
     }
+    if (json && !spare_file(j, inputs_include(&j->inputs, value[OPT_JSON_FILE].text))) {
+        return false;
+    }
     if (json && !outfile_open(&j->json_file, value[OPT_JSON_FILE].text, &j->err)) {
         return detect_stop(j, TOOL_FAILED);
     }
@@ -54,6 +74,9 @@ static bool open_model(job *j)
         snprintf(j->model_path, sizeof j->model_path, "%s", named->text);
     } else if (!model_find_default(j->model_path, &j->err)) {
         return detect_stop(j, TOOL_FAILED);
+    }
+    if (j->json_file.stream && !spare_file(j, same_file(j->model_path, j->opts->value[OPT_JSON_FILE].text))) {
+        return false;
     }
     if (!model_load_with_options(j->opts, j->model_path, &j->model, &j->err)) {
         return detect_stop(j, tool_status(&j->err));

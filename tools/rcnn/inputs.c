@@ -172,6 +172,23 @@ size_t inputs_collect(const char *const *operands, int count, bool recursive, pa
     return failed;
 }
 
+/* ---------------------------------------------------------------- identity */
+
+bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+bool inputs_include(const path_list *inputs, const char *path)
+{
+    bool found = false;
+    for (size_t i = 0; i < inputs->count && !found; i++) {
+        found = same_file(inputs->paths[i], path);
+    }
+    return found;
+}
+
 /* ----------------------------------------------------------- picture names */
 
 typedef struct identity {

@@ -19,6 +19,11 @@ size_t inputs_collect(const char *const *operands, int count, bool recursive, pa
  * or when the name is one of the inputs themselves (links included). False when out of memory. */
 bool inputs_name_pictures(const path_list *inputs, const char *directory, path_list *out);
 
+/* Whether two names lead to one existing file, links included. */
+bool same_file(const char *a, const char *b);
+/* Whether the path is one of the inputs, whatever its spelling. */
+bool inputs_include(const path_list *inputs, const char *path);
+
 void path_list_free(path_list *list);
 
 #endif

@@ -39,7 +39,8 @@ void manual_overview(FILE *out)
         const command_spec *command = command_get((command_id)i);
         fprintf(out, "  %-10s%s\n", command->name, command->summary);
     }
-    fprintf(out, "\n'rcnn help COMMAND' explains one. Exit status: 0 done, 1 failed, 2 bad usage.\n");
+    fprintf(out, "\n'rcnn help COMMAND' explains one. Exit status: 0 done, 1 failed, 2 bad usage,\n"
+                 "130 interrupted.\n");
 }
 
 /* "-m, --model FILE" or "--[no-]legend"; returns its length. */

@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 /* A file name may hold a newline or an escape sequence; a message may not. */
 static void make_printable(char *text)
@@ -24,6 +25,15 @@ void message_error(const char *format, ...)
     va_end(args);
     make_printable(line);
     fprintf(stderr, "rcnn: %s\n", line);
+}
+
+void message_about(const char *path, const char *text)
+{
+    if (strstr(text, path)) {
+        message_error("%s", text);
+    } else {
+        message_error("'%.300s': %s", path, text);
+    }
 }
 
 bool tool_fail(rcnn_error *err, const char *format, ...)

@@ -372,6 +372,13 @@ static bool check_operands(parser *p)
                  command->most ? command->operands : "nothing after it", p->out->operands[command->most]);
         return false;
     }
+    for (int i = 0; i < count; i++) {
+        if (p->out->operands[i][0] == '\0') {
+            snprintf(p->message, OPTIONS_MESSAGE_BYTES, "%s: want %s, got an empty name", command->name,
+                     command->operands);
+            return false;
+        }
+    }
     return true;
 }
 

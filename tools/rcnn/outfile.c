@@ -7,11 +7,40 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define TEMPORARY_NAME_KEPT 200 /* bytes */
+
 static void forget(outfile *file)
 {
     free(file->path);
     free(file->temporary);
     memset(file, 0, sizeof *file);
+}
+
+/* Opened above the standard descriptors: where the parent closed one of them, the next file would take its number, and
+ * summary lines or messages would end up inside the file. */
+static int open_above_standard(const char *path, int flags)
+{
+    int descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | flags, 0666);
+    if (descriptor >= 0 && descriptor <= STDERR_FILENO) {
+        int low = descriptor;
+        descriptor = fcntl(low, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        close(low);
+    }
+    return descriptor;
+}
+
+/* "<directory>/<name>.<process>.tmp", the name cut so that a name of the longest length still has room. */
+static char *name_temporary(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    size_t capacity = strlen(path) + 32;
+    char *temporary = malloc(capacity);
+    if (temporary) {
+        snprintf(temporary, capacity, "%.*s%.*s.%ld.tmp", (int)(name - path), path, TEMPORARY_NAME_KEPT, name,
+                 (long)getpid());
+    }
+    return temporary;
 }
 
 /* Renaming over a device or pipe would replace it, so only regular files (or none yet) take the temporary way. */
@@ -22,24 +51,21 @@ static bool open_stream(outfile *file)
         file->stream = stdout;
         return true;
     }
-    if (stat(file->path, &info) == 0 && !S_ISREG(info.st_mode)) {
-        file->stream = fopen(file->path, "w");
-        return file->stream != NULL;
-    }
-    size_t capacity = strlen(file->path) + 32;
-    file->temporary = malloc(capacity);
-    if (!file->temporary) {
+    bool direct = stat(file->path, &info) == 0 && !S_ISREG(info.st_mode);
+    file->temporary = direct ? NULL : name_temporary(file->path);
+    if (!direct && !file->temporary) {
         return false;
     }
-    snprintf(file->temporary, capacity, "%s.%ld.tmp", file->path, (long)getpid());
-    int descriptor = open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+    int descriptor = direct ? open_above_standard(file->path, 0) : open_above_standard(file->temporary, O_NOFOLLOW);
     if (descriptor < 0) {
         return false;
     }
     file->stream = fdopen(descriptor, "w");
     if (!file->stream) {
         close(descriptor);
-        unlink(file->temporary);
+        if (file->temporary) {
+            unlink(file->temporary);
+        }
     }
     return file->stream != NULL;
 }

@@ -1,6 +1,9 @@
 #include "progress.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -13,9 +16,22 @@ double clock_ms(void)
     return 1e3 * (double)now.tv_sec + 1e-6 * (double)now.tv_nsec;
 }
 
+/* A terminal that can wipe a line. */
+static bool is_terminal(void)
+{
+    const char *kind = getenv("TERM");
+    return isatty(STDERR_FILENO) && kind && kind[0] && strcmp(kind, "dumb") != 0;
+}
+
+static int terminal_columns(void)
+{
+    struct winsize size = {0};
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
 void progress_start(progress *bar, size_t total, bool wanted)
 {
-    *bar = (progress){.enabled = wanted && isatty(STDERR_FILENO), .total = total, .start_ms = clock_ms()};
+    *bar = (progress){.enabled = wanted && is_terminal(), .total = total, .start_ms = clock_ms()};
 }
 
 void progress_hide(progress *bar)
@@ -37,12 +53,15 @@ void progress_show(progress *bar, size_t done)
         cells[i] = i < filled ? '=' : i == filled ? '>' : ' ';
     }
     cells[BAR_COLUMNS] = '\0';
-    fprintf(stderr, "\r\033[K[%s] %zu/%zu", cells, done, bar->total);
+    char line[160];
+    int used = snprintf(line, sizeof line, "[%s] %zu/%zu", cells, done, bar->total);
     if (done > 0) {
         double each = (clock_ms() - bar->start_ms) / (double)done;
         unsigned long left = (unsigned long)(each * (double)(bar->total - done) / 1e3 + 0.5);
-        fprintf(stderr, "  %.0f ms/image  %lu:%02lu:%02lu left", each, left / 3600, left / 60 % 60, left % 60);
+        snprintf(line + used, sizeof line - (size_t)used, "  %.0f ms/image  %lu:%02lu:%02lu left", each, left / 3600,
+                 left / 60 % 60, left % 60);
     }
+    fprintf(stderr, "\r\033[K%.*s", terminal_columns() - 1, line); /* a line that wraps could not be wiped */
     fflush(stderr);
     bar->shown = true;
     bar->done = done;
