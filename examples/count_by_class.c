@@ -1,5 +1,5 @@
 /* Counts instances per class above a score, without masks: the cheapest way through the library. Shows options, reuse of a
- * results object from run to run, and the time each stage took.
+ * results object from run to run, and the time each stage took. Built as examples/example_count_by_class.
  *     count_by_class IMAGE...    (model: $RCNN_MODEL, else models/mask_rcnn_r50_fpn_nuclei.safetensors) */
 #include <rcnn/rcnn.h>
 

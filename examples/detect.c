@@ -1,4 +1,4 @@
-/* Detects in the images named on the command line and prints one line per detection.
+/* Detects in the images named on the command line and prints one line per detection. Built as examples/example_detect.
  *     detect IMAGE...            (model: $RCNN_MODEL, else models/mask_rcnn_r50_fpn_nuclei.safetensors) */
 #include <rcnn/rcnn.h>
 
