@@ -60,9 +60,21 @@ void rcnn_file_map_release(const rcnn_file_map *map, size_t from, size_t to)
     }
 }
 
+/* Renaming replaces whatever has the name, and that must not be a device, a pipe or a directory. */
+static rcnn_status check_replaceable(const char *path, rcnn_error *err)
+{
+    struct stat info;
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
+        return rcnn_fail(err, RCNN_ERR_IO, "%s: want a regular file to write, got a %s", path,
+                         S_ISDIR(info.st_mode) ? "directory" : "device or pipe");
+    }
+    return RCNN_OK;
+}
+
 rcnn_status rcnn_file_writer_open(const char *path, rcnn_file_writer *out, rcnn_error *err)
 {
     *out = (rcnn_file_writer){0};
+    RCNN_TRY(check_replaceable(path, err));
     size_t length = strlen(path);
     out->path = rcnn_strdup(path);
     out->temporary = rcnn_malloc(length + sizeof ".XXXXXX");
@@ -93,7 +105,9 @@ rcnn_status rcnn_file_writer_open(const char *path, rcnn_file_writer *out, rcnn_
 
 rcnn_status rcnn_file_writer_commit(rcnn_file_writer *writer, rcnn_error *err)
 {
-    errno = 0;
+    if (!ferror(writer->stream)) {
+        errno = 0; /* else that of the write that failed, which a retry may not repeat */
+    }
     int failed = ferror(writer->stream) || fflush(writer->stream) != 0;
     if (fclose(writer->stream) != 0) {
         failed = 1;

@@ -25,6 +25,7 @@ typedef struct rcnn_file_writer {
     char *temporary; /* name until commit                         */
 } rcnn_file_writer;
 
+/* A path that names a directory, device or pipe is refused. */
 rcnn_status rcnn_file_writer_open(const char *path, rcnn_file_writer *out, rcnn_error *err);
 /* Flushes, checks, renames over `path`. On failure nothing is left behind. Either call ends the writer. */
 rcnn_status rcnn_file_writer_commit(rcnn_file_writer *writer, rcnn_error *err);
