@@ -96,7 +96,7 @@ static rcnn_onnx_value doubled(rcnn_onnx_network *n, rcnn_onnx_value x)
 void rcnn_onnx_pyramid(rcnn_onnx_network *n)
 {
     rcnn_onnx_value c[4], top = NULL;
-    char layer[RCNN_LAYER_NAME_MAX], name[8];
+    char layer[RCNN_LAYER_NAME_MAX], name[16];
     backbone(n, c);
     rcnn_onnx_scope(&n->g, "neck");
     for (int32_t l = 3; l >= 0; l--) {
