@@ -229,6 +229,7 @@ TEST(verify_usage)
         {"verify", THIN_MODEL "@tpu", THIN_MODEL, SAMPLE, NULL},
         {"verify", THIN_MODEL, THIN_MODEL "@ref:int8", SAMPLE, NULL},
         {"verify", THIN_MODEL, THIN_MODEL, SAMPLE, "--max-box-px=-1"},
+        {"verify", THIN_MODEL, THIN_MODEL, SAMPLE, "--max-ap-drop=0.1"},
         {"convert", THIN_MODEL, "out.safetensors", "--names=caffe2", NULL},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -250,6 +251,124 @@ TEST(broken_inputs_fail)
     check_run(&run, 1, "model.pth");
     CHECK(strstr(run.out, "all 1 images"));
     run_free(&run);
+}
+
+/* ----------------------------------------------------------------------- AP */
+
+/* An annotation file whose one annotation is the best detection of the thin model in the sample, named `name`; every
+ * option of SMALL applies. */
+static void write_best_as_truth(const char *path, const char *name)
+{
+    program_run run;
+    double box[4] = {0};
+    int category = 0;
+    REQUIRE(RUN(&run, "detect", SAMPLE, "-m", THIN_MODEL, "--device", DEVICE, SMALL, "--masks", "none", "--json", "-",
+                "-q") == 0);
+    const char *first = strstr(run.out, "{\"bbox\":[");
+    REQUIRE(first && sscanf(first, "{\"bbox\":[%lf,%lf,%lf,%lf],\"category_id\":%d", &box[0], &box[1], &box[2], &box[3],
+                            &category) == 5);
+    run_free(&run);
+    FILE *file = fopen(path, "wb");
+    REQUIRE(file);
+    fprintf(file, "{\"images\":[{\"id\":3,\"file_name\":\"%s\",\"width\":560,\"height\":400}],\"categories\":[", name);
+    for (int i = 0; i < 5; i++) {
+        fprintf(file, "%s{\"id\":%d,\"name\":\"thing%d\"}", i ? "," : "", i + 1, i);
+    }
+    const double right = box[0] + box[2], bottom = box[1] + box[3];
+    fprintf(file,
+            "],\"annotations\":[{\"id\":1,\"image_id\":3,\"category_id\":%d,\"area\":%f,\"bbox\":[%f,%f,%f,%f],"
+            "\"segmentation\":[[%f,%f,%f,%f,%f,%f,%f,%f]]}]}",
+            category, box[2] * box[3], box[0], box[1], box[2], box[3], box[0], box[1], right, box[1], right, bottom,
+            box[0], bottom);
+    fclose(file);
+}
+
+/* The n-th number behind `"key":`, -2 when there is none. */
+static double number_after(const char *text, const char *key, int index)
+{
+    const char *at = strstr(text, key);
+    for (; at && index >= 0; index--) {
+        at = strchr(at + 1, ':');
+    }
+    return at ? strtod(at + 1, NULL) : -2;
+}
+
+/* The numbers of verify are those of eval, and two backends give the same. */
+TEST(ap_equals_eval)
+{
+    char *directory = make_scratch_directory(), ann[PATH_BYTES], json[PATH_BYTES], other[PATH_BYTES];
+    program_run run, eval;
+    join(ann, directory, "ann.json");
+    join(json, directory, "v.json");
+    join(other, directory, "other.ppm");
+    write_best_as_truth(ann, "tissue.jpg");
+    FILE *picture = fopen(other, "wb");
+    REQUIRE(picture && fprintf(picture, "P6 2 1 255 abcdef") > 0 && fclose(picture) == 0);
+    REQUIRE(RUN(&run, "verify", THIN_MODEL "@" DEVICE, THIN_MODEL "@ref", SAMPLE, other, SAMPLE, SMALL, "--ann", ann,
+                "--json", json) == 0);
+    check_run(&run, 0, "\nAP of 1 images, at most ");
+    CHECK_MSG(strstr(run.out, "; skipped: 2 images") && !strstr(run.out, "were not run"), "%s", run.out);
+    run_free(&run);
+    REQUIRE(RUN(&eval, "eval", "-m", THIN_MODEL, "--device", DEVICE, "--scale", "160x96", "--threads", "2", "--images",
+                RCNN_SOURCE_DIR "/samples", "--ann", ann, "--json", "-") == 0);
+    check_run(&eval, 0, NULL);
+    char *text = read_json(json);
+    const char *segm = strstr(text, "\"segm\":{\"a\":"), *eval_segm = strstr(eval.out, "segm");
+    REQUIRE(segm && eval_segm);
+    const double box_ap = number_after(text, "\"bbox\":{\"a\":", 2), mask_ap = number_after(segm, "\"a\":", 1);
+    const char *stats[2] = {strstr(eval.out, "\"stats\":["), strstr(eval_segm, "\"stats\":[")};
+    REQUIRE(stats[0] && stats[1]);
+    CHECK_MSG(box_ap > 0.5 && box_ap == strtod(stats[0] + 9, NULL), "%.17g: %s", box_ap, stats[0]);
+    CHECK_MSG(mask_ap == strtod(stats[1] + 9, NULL), "%.17g: %s", mask_ap, stats[1]);
+    CHECK(number_after(strstr(text, "\"b_minus_a\""), "\"b_minus_a\"", 1) == 0);
+    free(text);
+    run_free(&eval);
+    remove_tree(directory);
+}
+
+/* The thresholds of the comparison let everything pass; AP alone tells the other model's results from these. */
+TEST(ap_that_falls_fails)
+{
+    char *directory = make_scratch_directory(), ann[PATH_BYTES];
+    program_run run;
+    join(ann, directory, "ann.json");
+    write_best_as_truth(ann, "tissue.jpg");
+#define LENIENT                                                                                                        \
+    SAMPLE, SMALL, "--no-values", "--max-box-px", "1000", "--max-score-diff", "1", "--min-mask-iou", "0",              \
+        "--max-unmatched", "1000", "--ann", ann
+    REQUIRE(RUN(&run, "verify", THIN_MODEL "@" DEVICE, GOLDEN "mmdet2_caffe/model.pth@" DEVICE, LENIENT) == 0);
+    check_run(&run, 1, "outside: drop of box AP ");
+    CHECK(strstr(run.out, "\nFAILED\n"));
+    run_free(&run);
+    REQUIRE(RUN(&run, "verify", THIN_MODEL "@" DEVICE, GOLDEN "mmdet2_caffe/model.pth@" DEVICE, LENIENT,
+                "--max-ap-drop", "1") == 0);
+    check_run(&run, 0, "\npassed\n");
+    run_free(&run);
+    REQUIRE(RUN(&run, "verify", GOLDEN "mmdet2_caffe/model.pth@" DEVICE, THIN_MODEL "@" DEVICE, LENIENT) == 0);
+    check_run(&run, 0, "\npassed\n"); /* a rise is none */
+    run_free(&run);
+#undef LENIENT
+    remove_tree(directory);
+}
+
+TEST(ap_without_its_images)
+{
+    char *directory = make_scratch_directory(), ann[PATH_BYTES];
+    program_run run;
+    join(ann, directory, "ann.json");
+    write_best_as_truth(ann, "sue.jpg"); /* the end of the sample's name, but not its name */
+    REQUIRE(RUN(&run, "verify", THIN_MODEL "@" DEVICE, THIN_MODEL "@" DEVICE, SAMPLE, SMALL, "--ann", ann) == 0);
+    check_run(&run, 1, "--ann: no image");
+    CHECK(strstr(run.out, "\nFAILED\n"));
+    run_free(&run);
+    REQUIRE(RUN(&run, "verify", THIN_MODEL, THIN_MODEL, SAMPLE, "--ann", ann, "--json", ann) == 0);
+    check_run(&run, 2, "--json");
+    run_free(&run);
+    REQUIRE(RUN(&run, "verify", THIN_MODEL, THIN_MODEL, SAMPLE, "--ann", SAMPLE) == 0);
+    check_run(&run, 1, "tissue.jpg");
+    CHECK(count_lines(run.err) == 1 && run.out[0] == '\0');
+    run_free(&run);
+    remove_tree(directory);
 }
 
 /* -------------------------------------------------------------- state dicts */

@@ -1,5 +1,6 @@
 /* `rcnn verify`: two runs of the same images compared value by value and detection by detection. Both sessions stay open
- * and every image goes through A, then B, so that no more than one image's values are held. */
+ * and every image goes through A, then B, so that no more than one image's values are held. With annotations the AP of
+ * both sides is measured on the way. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include "stop.h"
 #include "triple.h"
 #include "verify.h"
+#include "verify_ap.h"
 #include "verify_picture.h"
 
 typedef struct verify_job {
@@ -28,6 +30,7 @@ typedef struct verify_job {
     rcnn_results *results[2];
     stage_buffers buffers;
     verify_numbers total;
+    verify_ap ap;
     outfile json;
     progress bar;
 } verify_job;
@@ -101,8 +104,9 @@ static bool collect_inputs(verify_job *j)
 /* The report may replace an older one, but nothing that this run reads. */
 static bool is_read(const verify_job *j, const char *path)
 {
+    const option_value *truth = &j->opts->value[OPT_ANN];
     return inputs_include(&j->inputs, path) || same_file(j->triple[0].model, path) ||
-           same_file(j->triple[1].model, path);
+           same_file(j->triple[1].model, path) || (truth->set && same_file(truth->text, path));
 }
 
 static bool open_outputs(verify_job *j)
@@ -163,6 +167,11 @@ static bool open_sessions(verify_job *j)
     return true;
 }
 
+static bool open_ap(verify_job *j)
+{
+    return verify_ap_open(&j->ap, j->opts, j->model, &j->err) || stop(j, tool_status(&j->err));
+}
+
 static bool set_up(verify_job *j)
 {
     for (int side = 0; side < 2; side++) {
@@ -170,8 +179,12 @@ static bool set_up(verify_job *j)
             return stop(j, TOOL_USAGE);
         }
     }
+    if (j->opts->value[OPT_MAX_AP_DROP].set && !j->opts->value[OPT_ANN].set) {
+        tool_fail(&j->err, "--max-ap-drop: want --ann with it");
+        return stop(j, TOOL_USAGE);
+    }
     choose_limits(j);
-    return collect_inputs(j) && open_outputs(j) && open_models(j) && open_sessions(j);
+    return collect_inputs(j) && open_outputs(j) && open_models(j) && open_ap(j) && open_sessions(j);
 }
 
 /* --------------------------------------------------------------- one image */
@@ -281,7 +294,7 @@ static void verify_one(verify_job *j, size_t index)
         rcnn_image_get_view(pixels, &view);
         image.width = view.width;
         image.height = view.height;
-        done = compare_image(j, &image, &view) &&
+        done = compare_image(j, &image, &view) && verify_ap_add(&j->ap, image.path, &view, j->results, &j->err) &&
                write_outputs(j, &image, &view, j->pictures.count ? j->pictures.paths[index] : NULL);
     }
     if (!done) {
@@ -322,25 +335,47 @@ static void print_sides(const verify_job *j, FILE *lines)
     }
 }
 
+static void end_json(verify_job *j, bool measured, bool passed)
+{
+    FILE *out = j->json.stream;
+    if (!out) {
+        return;
+    }
+    fputs("],\n\"total\":{", out);
+    verify_json_numbers(out, &j->total);
+    fputc('}', out);
+    if (j->ap.truth) {
+        fputs(",\n\"ap\":", out);
+        if (measured) {
+            verify_json_ap(out, &j->ap);
+        } else {
+            fputs("null", out);
+        }
+    }
+    fprintf(out, ",\n\"passed\":%s}\n", passed ? "true" : "false");
+    if (!outfile_commit(&j->json, &j->err)) {
+        stop(j, TOOL_FAILED);
+    }
+}
+
 static void finish(verify_job *j, FILE *lines)
 {
     if (j->total.images == 0) {
         return;
     }
+    const bool measured = verify_ap_evaluate(&j->ap, &j->err) || stop(j, TOOL_FAILED);
     report_total(lines, &j->total);
-    const bool passed = report_verdict(lines, &j->total, &j->limits) == 0 && j->status == TOOL_DONE;
+    if (measured) {
+        report_ap(lines, &j->ap);
+    }
+    const int outside =
+        report_verdict(lines, &j->total, &j->limits) + (measured ? report_ap_verdict(lines, &j->ap) : 0);
+    const bool passed = outside == 0 && j->status == TOOL_DONE;
     fprintf(lines, "%s\n", passed ? "passed" : "FAILED");
     if (!passed) {
         j->status = TOOL_FAILED;
     }
-    if (j->json.stream) {
-        fputs("],\n\"total\":{", j->json.stream);
-        verify_json_numbers(j->json.stream, &j->total);
-        fprintf(j->json.stream, "},\n\"passed\":%s}\n", passed ? "true" : "false");
-        if (!outfile_commit(&j->json, &j->err)) {
-            stop(j, TOOL_FAILED);
-        }
-    }
+    end_json(j, measured, passed);
 }
 
 static void verify_all(verify_job *j)
@@ -373,6 +408,7 @@ static void job_end(verify_job *j)
         rcnn_model_destroy(j->model[1]);
     }
     stage_buffers_free(&j->buffers);
+    verify_ap_free(&j->ap);
     path_list_free(&j->inputs);
     path_list_free(&j->pictures);
 }

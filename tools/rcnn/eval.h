@@ -3,12 +3,11 @@
 #ifndef RCNN_TOOLS_EVAL_H
 #define RCNN_TOOLS_EVAL_H
 
+#include "eval_feed.h"
 #include "message.h"
 #include "model_args.h"
 #include "opts.h"
 #include "outfile.h"
-
-enum { EVAL_TYPES = 2 }; /* RCNN_IOU_BBOX, RCNN_IOU_SEGM */
 
 typedef struct eval_job {
     const options *opts;
@@ -45,12 +44,6 @@ typedef struct eval_saver {
     char *text; /* scratch of one run-length text */
     size_t text_capacity;
 } eval_saver;
-typedef struct eval_detection {
-    int64_t image_id, category_id;
-    double bbox[4], score;
-    const uint32_t *counts; /* NULL = no mask */
-    int32_t count, width, height;
-} eval_detection;
 /* path for one type; with two, "x.json" becomes x.bbox.json and x.segm.json: a file with both would have the areas
  * of its boxes taken for masks too. False with err filled. */
 bool eval_saver_open(eval_saver *saver, const char *path, const bool wanted[EVAL_TYPES], rcnn_error *err);

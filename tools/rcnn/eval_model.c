@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "eval.h"
 #include "progress.h"
@@ -14,7 +13,7 @@ typedef struct model_run {
     rcnn_model *model;
     rcnn_session *session;
     rcnn_results *results; /* of the last image, its memory reused       */
-    int32_t *categories;   /* label -> index into the truth, -1 = none   */
+    eval_feed feed;
     bool masks, ignore_exif;
     eval_saver saver;
     progress bar;
@@ -34,80 +33,6 @@ static void catch_signals(void)
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-}
-
-/* -------------------------------------------------------------- categories */
-
-/* Label whose category id or, by_name, whose name is that of the truth's category; -1 = none. */
-static int32_t find_label(const model_run *r, int32_t category, bool by_name)
-{
-    int64_t id;
-    const char *name;
-    if (rcnn_eval_truth_category(r->job->truth, category, &id, &name) != RCNN_OK) {
-        return -1;
-    }
-    for (int32_t label = 0; label < rcnn_model_class_count(r->model); label++) {
-        const char *own = rcnn_model_class_name(r->model, label);
-        if (by_name ? own && strcasecmp(own, name) == 0 : rcnn_model_category_id(r->model, label) == id) {
-            return label;
-        }
-    }
-    return -1;
-}
-
-/* How many of the truth's categories a way of naming finds, and how many of those by the id agree in name too. */
-static void count_found(const model_run *r, int32_t *ids, int32_t *names, int32_t *agree)
-{
-    *ids = *names = *agree = 0;
-    for (int32_t k = 0; k < rcnn_eval_truth_category_count(r->job->truth); k++) {
-        const int32_t by_id = find_label(r, k, false), by_name = find_label(r, k, true);
-        *ids += by_id >= 0;
-        *names += by_name >= 0;
-        *agree += by_id >= 0 && by_id == by_name;
-    }
-}
-
-static bool fail_mapping(model_run *r, bool by_name)
-{
-    for (int32_t k = 0; k < rcnn_eval_truth_category_count(r->job->truth); k++) {
-        int64_t id;
-        const char *name;
-        if (find_label(r, k, by_name) < 0 && rcnn_eval_truth_category(r->job->truth, k, &id, &name) == RCNN_OK) {
-            return tool_fail(
-                &r->job->err,
-                "category %lld '%.60s' of the annotations is none of the model's %d classes ('%.60s', ...), by "
-                "id or by name; --class-names gives the model other names",
-                (long long)id, name, (int)rcnn_model_class_count(r->model), rcnn_model_class_name(r->model, 0));
-        }
-    }
-    return tool_fail(&r->job->err, "the model's category ids are those of the annotations, but mean other classes; "
-                                   "--class-names gives the model other names");
-}
-
-/* Ids when they and half of the names agree, else names, else the one class for the one category. Categories that only
- * share an id are not taken for one another. */
-static bool map_categories(model_run *r)
-{
-    const int32_t labels = rcnn_model_class_count(r->model), count = rcnn_eval_truth_category_count(r->job->truth);
-    int32_t ids, names, agree;
-    r->categories = malloc(((size_t)labels + 1) * sizeof *r->categories);
-    if (!r->categories) {
-        return tool_fail(&r->job->err, "out of memory");
-    }
-    memset(r->categories, -1, ((size_t)labels + 1) * sizeof *r->categories);
-    if (labels == 1 && count == 1) {
-        r->categories[0] = 0;
-        return true;
-    }
-    count_found(r, &ids, &names, &agree);
-    const bool by_id = ids == count && 2 * agree >= count;
-    if (!by_id && names < count) {
-        return fail_mapping(r, ids < count ? ids < names : true);
-    }
-    for (int32_t k = 0; k < count; k++) {
-        r->categories[find_label(r, k, !by_id)] = k;
-    }
-    return true;
 }
 
 /* ------------------------------------------------------------------ opening */
@@ -165,58 +90,31 @@ static bool open_all(model_run *r)
         return false;
     }
     j->read_ms = clock_ms() - start;
-    return map_categories(r) && open_session(r) &&
+    return eval_feed_open(&r->feed, r->model, j->truth, j->detections, r->masks, &j->err) && open_session(r) &&
            (!save->set || eval_saver_open(&r->saver, save->text, j->wanted, &j->err));
 }
 
 /* ------------------------------------------------------------------ running */
 
-static bool add_detection(model_run *r, int32_t image, const rcnn_eval_image *info, int32_t index)
+static bool add_detection(model_run *r, int32_t image, int32_t index)
 {
-    eval_job *j = r->job;
-    rcnn_detection d;
-    rcnn_mask mask = {0};
-    const char *name;
-    if (rcnn_results_get(r->results, 0, index, &d) != RCNN_OK) {
-        return tool_fail(&j->err, "no detection %d", (int)index);
-    }
-    const int32_t category = r->categories[d.label];
-    if (category < 0) {
-        return true;
-    }
-    const float width = d.x2 - d.x1, height = d.y2 - d.y1;
-    eval_detection out = {.image_id = info->id,
-                          .bbox = {(double)d.x1, (double)d.y1, (double)width, (double)height},
-                          .score = (double)d.score};
-    if (r->masks) {
-        if (rcnn_results_get_mask(r->results, 0, index, RCNN_MASK_RLE, &mask, &j->err) != RCNN_OK) {
-            return false;
-        }
-        out.counts = mask.counts;
-        out.count = mask.count;
-        out.width = mask.width;
-        out.height = mask.height;
-    }
-    return rcnn_eval_truth_category(j->truth, category, &out.category_id, &name) == RCNN_OK &&
-           rcnn_eval_detections_add(j->detections, image, category, out.bbox, out.score, out.counts, out.count,
-                                    &j->err) == RCNN_OK &&
-           eval_saver_add(&r->saver, &out, &j->err);
+    eval_detection d;
+    bool added;
+    return eval_feed_add(&r->feed, r->results, index, image, &d, &added, &r->job->err) &&
+           (!added || eval_saver_add(&r->saver, &d, &r->job->err));
 }
 
 /* Detects in one picture whose pixels are in view. */
 static bool run_image(model_run *r, int32_t image, const rcnn_eval_image *info, const rcnn_image_view *view)
 {
     eval_job *j = r->job;
-    if (info->width > 0 && info->height > 0 && (info->width != view->width || info->height != view->height)) {
-        return tool_fail(&j->err, "'%.200s': the annotations say %dx%d pixels, the file has %dx%d", info->file_name,
-                         (int)info->width, (int)info->height, (int)view->width, (int)view->height);
-    }
-    if (rcnn_session_run(r->session, view, 1, &r->results, &j->err) != RCNN_OK) {
+    if (!eval_same_size(info, view, &j->err) ||
+        rcnn_session_run(r->session, view, 1, &r->results, &j->err) != RCNN_OK) {
         return false;
     }
     bool done = true;
     for (int32_t i = 0; done && i < rcnn_results_count(r->results, 0); i++) {
-        done = add_detection(r, image, info, i);
+        done = add_detection(r, image, i);
     }
     return done;
 }
@@ -284,6 +182,6 @@ int eval_run_model(eval_job *job)
     rcnn_results_destroy(r.results);
     rcnn_session_destroy(r.session);
     rcnn_model_destroy(r.model);
-    free(r.categories);
+    eval_feed_close(&r.feed);
     return status;
 }
