@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/options.h"
 
 typedef struct image_kind {
     const char *name;  /* public name, or how a refused kind is called */
@@ -53,28 +54,14 @@ static const image_kind *find_kind(const uint8_t *data, size_t size)
 void rcnn_image_options_init_sized(rcnn_image_options *options, size_t struct_size)
 {
     const rcnn_image_options defaults = {.struct_size = struct_size};
-    if (options) {
-        memset(options, 0, struct_size);
-        memcpy(options, &defaults, struct_size < sizeof defaults ? struct_size : sizeof defaults);
-    }
+    rcnn_options_init(options, struct_size, &defaults, sizeof defaults);
 }
 
 /* The caller's struct over our defaults; a newer caller's unknown fields must be zero. */
 static rcnn_status read_options(const rcnn_image_options *given, rcnn_image_options *out, rcnn_error *err)
 {
     rcnn_image_options_init(out);
-    if (given) {
-        size_t size = given->struct_size;
-        if (size < sizeof(size_t)) {
-            return rcnn_fail(err, RCNN_ERR_ARGUMENT, "image options: call rcnn_image_options_init first");
-        }
-        for (size_t i = sizeof *out; i < size; i++) {
-            if (((const uint8_t *)given)[i] != 0) {
-                return rcnn_fail(err, RCNN_ERR_UNSUPPORTED, "image options: set by a newer version of the header");
-            }
-        }
-        memcpy(out, given, size < sizeof *out ? size : sizeof *out);
-    }
+    RCNN_TRY(rcnn_options_read("image", given, out, sizeof *out, err));
     if (out->max_pixels < 0 || out->max_pixels > RCNN_IMAGE_PIXELS_MAX) {
         return rcnn_fail(err, RCNN_ERR_ARGUMENT, "image options: want max_pixels of 0..%d, got %lld",
                          RCNN_IMAGE_PIXELS_MAX, (long long)out->max_pixels);

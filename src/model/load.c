@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/options.h"
 #include "model/class_rows.h"
 #include "model/classes.h"
 #include "model/infer.h"
@@ -140,28 +141,6 @@ static rcnn_status load_parts(rcnn_model *model, const rcnn_weights *weights, co
     return fill_texts(model, err);
 }
 
-static rcnn_status copy_options(const rcnn_model_options *given, rcnn_model_options *options, rcnn_error *err)
-{
-    rcnn_model_options_init(options);
-    if (!given) {
-        return RCNN_OK;
-    }
-    if (given->struct_size < sizeof given->struct_size) {
-        return rcnn_fail(err, RCNN_ERR_ARGUMENT, "model: options: want rcnn_model_options_init called, got size %zu",
-                         given->struct_size);
-    }
-    /* a caller built against a newer library may set fields that this one does not have: only zeros are fine there */
-    const unsigned char *tail = (const unsigned char *)given;
-    for (size_t i = sizeof *options; i < given->struct_size; i++) {
-        if (tail[i] != 0) {
-            return rcnn_fail(err, RCNN_ERR_UNSUPPORTED, "model: options: byte %zu is set and not known here", i);
-        }
-    }
-    memcpy(options, given, given->struct_size < sizeof *options ? given->struct_size : sizeof *options);
-    options->struct_size = sizeof *options;
-    return RCNN_OK;
-}
-
 rcnn_status rcnn_model_load_weights(const rcnn_weights *weights, const rcnn_model_options *given, rcnn_model **out,
                                     rcnn_error *err)
 {
@@ -170,7 +149,8 @@ rcnn_status rcnn_model_load_weights(const rcnn_weights *weights, const rcnn_mode
     }
     *out = NULL;
     rcnn_model_options options;
-    RCNN_TRY(copy_options(given, &options, err));
+    rcnn_model_options_init(&options);
+    RCNN_TRY(rcnn_options_read("model", given, &options, sizeof options, err));
     rcnn_model *model = rcnn_calloc(1, sizeof *model);
     if (!model) {
         return rcnn_fail(err, RCNN_ERR_MEMORY, "model: out of memory");

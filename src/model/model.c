@@ -4,14 +4,13 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/options.h"
 #include "model/layers.h"
 
 void rcnn_model_options_init_sized(rcnn_model_options *options, size_t struct_size)
 {
-    if (options && struct_size >= sizeof options->struct_size) {
-        memset(options, 0, struct_size);
-        options->struct_size = struct_size;
-    }
+    const rcnn_model_options defaults = {.struct_size = struct_size};
+    rcnn_options_init(options, struct_size, &defaults, sizeof defaults);
 }
 
 void rcnn_model_retain(const rcnn_model *model)

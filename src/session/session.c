@@ -3,13 +3,12 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/options.h"
 #include "model/model.h"
 #include "session/plan.h"
 #include "session/results.h"
 #include "session/session.h"
 #include "session/threads.h"
-
-#define OPTIONS_BYTES_MAX 65536 /* a larger struct_size is no version of the header but memory never initialised */
 
 _Static_assert(2 * RCNN_MASK_POOL_MAX <= RCNN_MASK_SIDE_MAX, "every mask head fits what src/mask can paste");
 
@@ -21,33 +20,7 @@ void rcnn_session_options_init_sized(rcnn_session_options *options, size_t struc
                                            .score_threshold = -1,
                                            .mask_format = RCNN_MASK_RAW,
                                            .mask_threshold = 0.5f};
-    if (options) {
-        size_t copied = struct_size < sizeof defaults ? struct_size : sizeof defaults;
-        memset(options, 0, struct_size);
-        memcpy(options, &defaults, copied);
-    }
-}
-
-/* The caller's struct over our defaults; a newer caller's unknown fields must be zero. */
-static rcnn_status read_options(const rcnn_session_options *given, rcnn_session_options *out, rcnn_error *err)
-{
-    rcnn_session_options_init(out);
-    if (!given) {
-        return RCNN_OK;
-    }
-    size_t size = given->struct_size;
-    if (size < sizeof(size_t) || size > OPTIONS_BYTES_MAX) {
-        return rcnn_fail(err, RCNN_ERR_ARGUMENT,
-                         "session options: want rcnn_session_options_init called, got a size of %zu", size);
-    }
-    for (size_t i = sizeof *out; i < size; i++) {
-        if (((const uint8_t *)given)[i] != 0) {
-            return rcnn_fail(err, RCNN_ERR_UNSUPPORTED, "session options: set by a newer version of the header");
-        }
-    }
-    memcpy(out, given, size < sizeof *out ? size : sizeof *out);
-    out->struct_size = sizeof *out;
-    return RCNN_OK;
+    rcnn_options_init(options, struct_size, &defaults, sizeof defaults);
 }
 
 static rcnn_status check_options(const rcnn_session_options *o, const rcnn_model *model, rcnn_error *err)
@@ -129,7 +102,8 @@ rcnn_status rcnn_session_create(const rcnn_model *model, const rcnn_session_opti
         return rcnn_fail(err, RCNN_ERR_ARGUMENT, "session: model and out must not be NULL");
     }
     rcnn_session_options o;
-    RCNN_TRY(read_options(options, &o, err));
+    rcnn_session_options_init(&o);
+    RCNN_TRY(rcnn_options_read("session", options, &o, sizeof o, err));
     RCNN_TRY(check_options(&o, model, err));
     rcnn_session *s = rcnn_calloc(1, sizeof *s);
     if (!s) {
