@@ -4,12 +4,12 @@
 
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "model/weights.h"
 
-#define MS_MAX  200.0
+#define MS_MAX  200.0 /* of processor time: a busy machine must not fail the test */
 #define MIB_MAX 100
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -30,15 +30,22 @@ typedef struct outcome {
     long mib; /* peak resident memory of the process that opened it */
 } outcome;
 
+static double processor_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
+}
+
 static void open_in_child(int out, const char *path, const blob *memory)
 {
     outcome o = {0};
     rcnn_error err = {0};
     rcnn_weights *w = NULL;
-    double start = rcnn_clock_ms();
+    double start = processor_ms();
     o.status =
         path ? rcnn_weights_open(path, &w, &err) : rcnn_weights_open_memory(memory->data, memory->size, &w, &err);
-    o.ms = rcnn_clock_ms() - start;
+    o.ms = processor_ms() - start;
     memcpy(o.message, err.message, sizeof o.message);
     rcnn_weights_close(w);
     _exit(write(out, &o, sizeof o) == (ssize_t)sizeof o ? 0 : 1);
@@ -171,7 +178,7 @@ TEST(a_hundred_thousand_tensors_are_fine)
     blob b = many_tensors(100000, "layer%d.weight");
     rcnn_weights *w = NULL;
     rcnn_error err = {0};
-    double start = rcnn_clock_ms();
+    double start = processor_ms();
     CHECK_OK(rcnn_weights_open_memory(b.data, b.size, &w, &err), err);
     REQUIRE(w && rcnn_weights_count(w) == 100000);
     for (int i = 0; i < 100000; i++) {
@@ -183,7 +190,7 @@ TEST(a_hundred_thousand_tensors_are_fine)
             break;
         }
     }
-    double ms = rcnn_clock_ms() - start;
+    double ms = processor_ms() - start;
     CHECK_MSG(SANITIZED || ms < 1000, "%.0f ms", ms);
     rcnn_weights_close(w);
     free(b.data);
