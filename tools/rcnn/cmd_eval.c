@@ -6,6 +6,7 @@
 
 #include "commands.h"
 #include "eval.h"
+#include "inputs.h"
 #include "log.h"
 #include "progress.h"
 #include "utf8.h"
@@ -80,6 +81,22 @@ static bool choose_max_dets(eval_job *j)
     return true;
 }
 
+/* A written file may replace an older one, but nothing that this run reads. */
+static bool spare_read_files(eval_job *j)
+{
+    static const option_id WRITTEN[] = {OPT_EVAL_JSON, OPT_SAVE_RESULTS}, READ[] = {OPT_ANN, OPT_RESULTS, OPT_MODEL};
+    const option_value *value = j->opts->value;
+    for (size_t w = 0; w < sizeof WRITTEN / sizeof WRITTEN[0]; w++) {
+        for (size_t r = 0; r < sizeof READ / sizeof READ[0]; r++) {
+            if (value[WRITTEN[w]].set && value[READ[r]].set && same_file(value[WRITTEN[w]].text, value[READ[r]].text)) {
+                return tool_fail(&j->err, "--%s: '%.300s': want a file that this run does not read",
+                                 option_get(WRITTEN[w])->name, value[WRITTEN[w]].text);
+            }
+        }
+    }
+    return true;
+}
+
 static bool check_options(eval_job *j)
 {
     const option_value *value = j->opts->value;
@@ -96,7 +113,7 @@ static bool check_options(eval_job *j)
             return tool_fail(&j->err, "--%s: no model is run with --results", option_get(MODEL_ONLY[i])->name);
         }
     }
-    return choose_types(j) && choose_max_dets(j);
+    return choose_types(j) && choose_max_dets(j) && spare_read_files(j);
 }
 
 /* --------------------------------------------------------------- evaluating */
