@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/options.h"
 
 #define THREADS_MAX 1024
 
@@ -16,10 +17,7 @@ void rcnn_eval_options_init_sized(rcnn_eval_options *options, size_t struct_size
 {
     const rcnn_eval_options defaults = {
         .struct_size = struct_size, .iou_type = RCNN_IOU_BBOX, .max_dets = {1, 10, 100}, .num_threads = 0};
-    if (options) {
-        memset(options, 0, struct_size);
-        memcpy(options, &defaults, struct_size < sizeof defaults ? struct_size : sizeof defaults);
-    }
+    rcnn_options_init(options, struct_size, &defaults, sizeof defaults);
 }
 
 static int32_t threads_available(void)
@@ -64,18 +62,7 @@ static rcnn_status check_options(const rcnn_eval_options *o, rcnn_error *err)
 rcnn_status rcnn_eval_read_options(const rcnn_eval_options *given, rcnn_eval_options *out, rcnn_error *err)
 {
     rcnn_eval_options_init(out);
-    if (given) {
-        const size_t size = given->struct_size;
-        if (size < sizeof(size_t)) {
-            return rcnn_fail(err, RCNN_ERR_ARGUMENT, "evaluation: call rcnn_eval_options_init first");
-        }
-        for (size_t i = sizeof *out; i < size; i++) {
-            if (((const uint8_t *)given)[i] != 0) {
-                return rcnn_fail(err, RCNN_ERR_UNSUPPORTED, "evaluation: options of a newer version of the header");
-            }
-        }
-        memcpy(out, given, size < sizeof *out ? size : sizeof *out);
-    }
+    RCNN_TRY(rcnn_options_read("evaluation", given, out, sizeof *out, err));
     RCNN_TRY(check_options(out, err));
 #ifdef _OPENMP
     out->num_threads = out->num_threads ? out->num_threads : threads_available();

@@ -48,6 +48,7 @@ rcnn_status rcnn_plan_create(const rcnn_model *model, const rcnn_build_options *
     if (!plan) {
         return rcnn_fail(err, RCNN_ERR_MEMORY, "plan: out of memory");
     }
+    plan->batch = options->batch;
     plan->width = options->width;
     plan->height = options->height;
     rcnn_graph_init(&plan->graph);

@@ -13,7 +13,7 @@ typedef struct rcnn_plan_step {
 } rcnn_plan_step;
 
 typedef struct rcnn_plan {
-    int32_t width, height; /* padded network input, the key of the plan */
+    int32_t batch, width, height; /* images and padded network input: the key of the plan */
     rcnn_graph graph;
     rcnn_plan_step *steps;
     int32_t step_count;

@@ -75,7 +75,7 @@ rcnn_status rcnn_session_plan_json(rcnn_session *session, int32_t width, int32_t
     rcnn_frame_image image = {.view = {.width = width, .height = height}};
     rcnn_session_place_image(session, &image, &net_width, &net_height);
     rcnn_plan *plan;
-    RCNN_TRY(rcnn_session_plan_for(session, net_width, net_height, &plan, err));
+    RCNN_TRY(rcnn_session_plan_for(session, session->max_batch, net_width, net_height, &plan, err));
     rcnn_text text = {0};
     rcnn_text_printf(&text, "{\"image_width\":%d,\"image_height\":%d,", width, height);
     add_plan(&text, plan);

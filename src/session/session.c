@@ -75,7 +75,6 @@ static rcnn_status apply_options(rcnn_session *s, const rcnn_session_options *o,
     s->mask_format = config->has_mask ? o->mask_format : RCNN_MASK_NONE;
     s->mask_threshold = o->mask_threshold;
     s->keep_values = o->keep_values != 0;
-    s->build.batch = o->max_batch;
     s->build.score_threshold = o->score_threshold >= 0 ? o->score_threshold : (float)config->score_threshold;
     s->build.max_detections = o->max_detections ? o->max_detections : config->max_detections;
     s->build.masks = s->mask_format != RCNN_MASK_NONE;
@@ -181,10 +180,11 @@ static void forget_oldest_plan(rcnn_session *s)
     s->plans[oldest] = s->plans[--s->plan_count];
 }
 
-rcnn_status rcnn_session_plan_for(rcnn_session *s, int32_t width, int32_t height, rcnn_plan **out, rcnn_error *err)
+rcnn_status rcnn_session_plan_for(rcnn_session *s, int32_t batch, int32_t width, int32_t height, rcnn_plan **out,
+                                  rcnn_error *err)
 {
     for (int32_t i = 0; i < s->plan_count; i++) {
-        if (s->plans[i]->width == width && s->plans[i]->height == height) {
+        if (s->plans[i]->batch == batch && s->plans[i]->width == width && s->plans[i]->height == height) {
             s->plans[i]->last_used = ++s->run_count;
             *out = s->plans[i];
             return RCNN_OK;
@@ -198,6 +198,7 @@ rcnn_status rcnn_session_plan_for(rcnn_session *s, int32_t width, int32_t height
         forget_oldest_plan(s);
     }
     rcnn_build_options build = s->build;
+    build.batch = batch;
     build.width = width;
     build.height = height;
     rcnn_plan *plan;
@@ -205,9 +206,9 @@ rcnn_status rcnn_session_plan_for(rcnn_session *s, int32_t width, int32_t height
     RCNN_TRY(rcnn_plan_create(s->model, &build, s->keep_values, s->vt, s->backend, &plan, err));
     plan->last_used = ++s->run_count;
     s->plans[s->plan_count++] = plan;
-    rcnn_log(RCNN_LOG_DEBUG, "session: planned %dx%d, %d ops, arena %.1f MB, scratch %.1f MB, in %.1f ms", width,
-             height, plan->graph.op_count, (double)plan->graph.arena_bytes / 1e6, (double)plan->scratch_bytes / 1e6,
-             rcnn_clock_ms() - start);
+    rcnn_log(RCNN_LOG_DEBUG, "session: planned %d of %dx%d, %d ops, arena %.1f MB, scratch %.1f MB, in %.1f ms", batch,
+             width, height, plan->graph.op_count, (double)plan->graph.arena_bytes / 1e6,
+             (double)plan->scratch_bytes / 1e6, rcnn_clock_ms() - start);
     *out = plan;
     return RCNN_OK;
 }
@@ -405,7 +406,7 @@ static rcnn_status run_batch(rcnn_session *s, const rcnn_image_view *images, int
     int32_t width, height;
     rcnn_plan *plan;
     fill_frame(s, images, count, &width, &height);
-    RCNN_TRY(rcnn_session_plan_for(s, width, height, &plan, err));
+    RCNN_TRY(rcnn_session_plan_for(s, count, width, height, &plan, err));
     RCNN_TRY(bind_plan(s, plan, err));
     if (s->vt->begin_run) {
         s->vt->begin_run(s->backend);

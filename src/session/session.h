@@ -16,7 +16,7 @@ struct rcnn_session {
     rcnn_mask_format mask_format;
     float mask_threshold;
     uint8_t *label_wanted;
-    rcnn_build_options build; /* width and height are filled per plan */
+    rcnn_build_options build; /* batch, width and height are filled per plan */
 
     rcnn_plan *plans[RCNN_SESSION_PLANS_MAX];
     int32_t plan_count;
@@ -31,8 +31,9 @@ struct rcnn_session {
 
 /* Network size and scale of an image whose view is set, and the padded shape that holds it. */
 void rcnn_session_place_image(const rcnn_session *session, rcnn_frame_image *image, int32_t *width, int32_t *height);
-/* The prepared plan of a padded shape, made when there is none. LIMIT over RCNN_NET_SIDE_MAX. */
-rcnn_status rcnn_session_plan_for(rcnn_session *session, int32_t width, int32_t height, rcnn_plan **out,
+/* The prepared plan of a number of images and a padded shape, made when there is none: the last, smaller batch of a run
+ * does not pay for images that are not there. LIMIT over RCNN_NET_SIDE_MAX. */
+rcnn_status rcnn_session_plan_for(rcnn_session *session, int32_t batch, int32_t width, int32_t height, rcnn_plan **out,
                                   rcnn_error *err);
 
 #endif
