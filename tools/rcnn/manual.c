@@ -168,6 +168,10 @@ static const char PAGE_TAIL[] =
     "143 by a request to terminate, 141 when the reader of standard output has gone: detect's results so far are "
     "complete then.\n"
     ".SH ENVIRONMENT\n.TP\n\\fBRCNN_MODEL\\fR\nmodel used when \\-m is not given.\n"
+    ".TP\n\\fBRCNN_CPU_MASK\\fR\nhighest instruction set the cpu backend uses for its own code: c, avx2 or avx512.\n"
+    ".TP\n\\fBOMP_WAIT_POLICY\\fR\n\\fBpassive\\fR makes idle threads sleep instead of spin: faster where other "
+    "programs use the "
+    "same cores.\n"
     ".SH FILES\nThe model used without \\-m and RCNN_MODEL is the first that exists of "
     "models/mask_rcnn_r50_fpn_nuclei.safetensors in the current directory, ../../models beside the program (build "
     "tree) and ../share/rcnn/models beside the program (installed).\n";
