@@ -370,8 +370,8 @@ static void finish(verify_job *j, FILE *lines)
     }
     const int outside =
         report_verdict(lines, &j->total, &j->limits) + (measured ? report_ap_verdict(lines, &j->ap) : 0);
-    const bool passed = outside == 0 && j->status == TOOL_DONE;
-    fprintf(lines, "%s\n", passed ? "passed" : "FAILED");
+    const bool passed = outside == 0 && j->status == TOOL_DONE && !stop_signal();
+    fprintf(lines, "%s\n", stop_signal() ? "interrupted: no verdict" : passed ? "passed" : "FAILED");
     if (!passed) {
         j->status = TOOL_FAILED;
     }

@@ -1,12 +1,12 @@
 /* The model's half of `rcnn eval`: every image of the annotation file through the network, its detections into the set
  * and, when asked, into result files with the very same numbers. */
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "eval.h"
 #include "progress.h"
+#include "stop.h"
 
 typedef struct model_run {
     eval_job *job;
@@ -18,22 +18,6 @@ typedef struct model_run {
     eval_saver saver;
     progress bar;
 } model_run;
-
-/* Ctrl-C ends the run after the image at hand, so that no unfinished file is left. */
-static volatile sig_atomic_t stop_signal;
-
-static void on_signal(int number)
-{
-    stop_signal = number;
-}
-
-static void catch_signals(void)
-{
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
 
 /* ------------------------------------------------------------------ opening */
 
@@ -153,7 +137,7 @@ static bool run_images(model_run *r)
     bool done = true;
     j->images = limit > 0 && limit < all ? limit : all;
     progress_start(&r->bar, (size_t)j->images, !j->opts->value[OPT_QUIET].set);
-    for (int32_t i = 0; done && i < j->images && !stop_signal; i++) {
+    for (int32_t i = 0; done && i < j->images && !stop_signal(); i++) {
         progress_show(&r->bar, (size_t)i);
         done = load_and_run(r, i);
     }
@@ -166,13 +150,13 @@ int eval_run_model(eval_job *job)
 {
     model_run r = {.job = job};
     int status = TOOL_FAILED;
+    stop_catch(); /* before the first temporary file */
     if (!open_all(&r)) {
         status = tool_status(&job->err);
     } else {
-        catch_signals();
         const bool done = run_images(&r);
-        if (stop_signal) {
-            status = 128 + (int)stop_signal;
+        if (stop_signal()) {
+            status = 128 + stop_signal();
             tool_fail(&job->err, "interrupted; nothing was evaluated");
         } else if (done && eval_saver_commit(&r.saver, &job->err)) {
             status = TOOL_DONE;
