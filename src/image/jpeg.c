@@ -40,7 +40,9 @@ static rcnn_status status_of_error(int code)
     case JERR_IMAGE_TOO_BIG:
     case JERR_WIDTH_OVERFLOW:
         return RCNN_ERR_LIMIT;
+#if JPEG_LIB_VERSION < 70 /* Debian's ABI; Ubuntu's libjpeg-turbo speaks version 8 and has no such code */
     case JERR_ARITH_NOTIMPL:
+#endif
     case JERR_BAD_PRECISION:
     case JERR_CCIR601_NOTIMPL:
     case JERR_CONVERSION_NOTIMPL:
