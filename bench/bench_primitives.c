@@ -16,7 +16,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "network.h"
-#include "session/threads.h"
+#include "base/threads.h"
 #include "stages/stages.h"
 
 #define SCHEMA_VERSION 1

@@ -1,13 +1,11 @@
 /* A run: options, pairs, threads, results. */
 #include "eval/workers.h"
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 #include <string.h>
 
 #include "base/memory.h"
 #include "base/options.h"
+#include "base/threads.h"
 
 #define THREADS_MAX 1024
 
@@ -18,24 +16,6 @@ void rcnn_eval_options_init_sized(rcnn_eval_options *options, size_t struct_size
     const rcnn_eval_options defaults = {
         .struct_size = struct_size, .iou_type = RCNN_IOU_BBOX, .max_dets = {1, 10, 100}, .num_threads = 0};
     rcnn_options_init(options, struct_size, &defaults, sizeof defaults);
-}
-
-static int32_t threads_available(void)
-{
-#ifdef _OPENMP
-    return omp_get_num_procs() < THREADS_MAX ? omp_get_num_procs() : THREADS_MAX;
-#else
-    return 1;
-#endif
-}
-
-int32_t rcnn_eval_thread(void)
-{
-#ifdef _OPENMP
-    return omp_get_thread_num();
-#else
-    return 0;
-#endif
 }
 
 static rcnn_status check_options(const rcnn_eval_options *o, rcnn_error *err)
@@ -65,9 +45,11 @@ rcnn_status rcnn_eval_read_options(const rcnn_eval_options *given, rcnn_eval_opt
     RCNN_TRY(rcnn_options_read("evaluation", given, out, sizeof *out, err));
     RCNN_TRY(check_options(out, err));
 #ifdef _OPENMP
-    out->num_threads = out->num_threads ? out->num_threads : threads_available();
+    if (out->num_threads == 0) {
+        out->num_threads = rcnn_threads_available() < THREADS_MAX ? rcnn_threads_available() : THREADS_MAX;
+    }
 #else
-    out->num_threads = threads_available();
+    out->num_threads = 1;
 #endif
     return RCNN_OK;
 }
@@ -166,7 +148,7 @@ static bool match_all(run_job *job)
 #pragma omp parallel for num_threads(job->options.num_threads) schedule(dynamic, 16) reduction(&& : good)
     for (size_t g = 0; g < job->pairs.count; g++) {
         rcnn_eval_group *group = &job->pairs.groups[g];
-        good = rcnn_eval_match(&job->workers[rcnn_eval_thread()], &job->task, group,
+        good = rcnn_eval_match(&job->workers[rcnn_thread_index()], &job->task, group,
                                job->outcomes + group->outcome_first) &&
                good;
     }
@@ -197,7 +179,7 @@ static bool accumulate_all(run_job *job)
 #pragma omp parallel for num_threads(job->options.num_threads) schedule(dynamic, 1) reduction(&& : good)
     for (int32_t k = 0; k < categories; k++) {
         if (starts[k] < starts[k + 1]) {
-            good = rcnn_eval_accumulate(&job->ledgers[rcnn_eval_thread()], &job->pairs, job->outcomes, starts[k],
+            good = rcnn_eval_accumulate(&job->ledgers[rcnn_thread_index()], &job->pairs, job->outcomes, starts[k],
                                         starts[k + 1], job->options.max_dets, job->eval) &&
                    good;
         }

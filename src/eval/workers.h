@@ -8,7 +8,5 @@
 rcnn_status rcnn_eval_read_options(const rcnn_eval_options *given, rcnn_eval_options *out, rcnn_error *err);
 /* What the annotations and detections must have for the type: boxes, or masks and image sizes. */
 rcnn_status rcnn_eval_check_type(const rcnn_eval_detections *detections, rcnn_iou_type type, rcnn_error *err);
-/* Number of the calling thread within a parallel loop, 0 without OpenMP. */
-int32_t rcnn_eval_thread(void);
 
 #endif

@@ -7,9 +7,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
+
+#include "base/threads.h"
 
 #define SLOT_ALIGNMENT 8
 
@@ -112,15 +111,6 @@ static rcnn_paste_spec spec_of(const rcnn_results *results, const rcnn_result_im
 static const float *soft_of(const rcnn_results *results, int32_t detection)
 {
     return results->soft + (size_t)detection * (size_t)results->side * (size_t)results->side;
-}
-
-static int32_t this_thread(void)
-{
-#ifdef _OPENMP
-    return omp_get_thread_num();
-#else
-    return 0;
-#endif
 }
 
 /* Counts a mask of ordinary shape stays under: a few runs a column. */
@@ -341,7 +331,7 @@ static rcnn_status make_pasted(rcnn_results *results, rcnn_mask_format format, r
     }
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
     for (int32_t i = 0; i < results->detection_count; i++) {
-        paste_slot(results, format, i, &slots[i], results->scratch + (size_t)this_thread() * stride);
+        paste_slot(results, format, i, &slots[i], results->scratch + (size_t)rcnn_thread_index() * stride);
     }
     return format == RCNN_MASK_RLE ? redo_long_rle(results, slots, err) : RCNN_OK;
 }

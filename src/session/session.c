@@ -4,11 +4,11 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/options.h"
+#include "base/threads.h"
 #include "model/model.h"
 #include "session/plan.h"
 #include "session/results.h"
 #include "session/session.h"
-#include "session/threads.h"
 
 _Static_assert(2 * RCNN_MASK_POOL_MAX <= RCNN_MASK_SIDE_MAX, "every mask head fits what src/mask can paste");
 

@@ -1,4 +1,4 @@
-#include "session/threads.h"
+#include "base/threads.h"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -21,5 +21,14 @@ int32_t rcnn_threads_available(void)
     }
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     return online > 0 ? (int32_t)online : 1;
+#endif
+}
+
+int32_t rcnn_thread_index(void)
+{
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
 #endif
 }
