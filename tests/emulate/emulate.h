@@ -317,7 +317,6 @@ RCNN_EMULATE_MINMAX(unsigned long)
 RCNN_EMULATE_MINMAX(long long)
 RCNN_EMULATE_MINMAX(unsigned long long)
 
-/* clang-format off: tables of one-line functions */
 static inline unsigned min(int a, unsigned b)
 {
     return min((unsigned)a, b);
@@ -608,8 +607,6 @@ static inline float __double2float_rn(double x)
 {
     return (float)x;
 }
-
-/* clang-format on */
 
 #include "emulate/half.h"
 

@@ -3,75 +3,28 @@
 #ifndef RCNN_TESTS_EMULATE_HALF_H
 #define RCNN_TESTS_EMULATE_HALF_H
 
-static inline uint16_t rcnn_emulate_half_bits(float value) /* round to nearest even */
-{
-    const uint32_t bits = rcnn_emulate_bits<uint32_t>(value);
-    const uint16_t sign = (uint16_t)(bits >> 16 & 0x8000u);
-    const uint32_t magnitude = bits & 0x7fffffffu;
-    if (magnitude > 0x7f800000u) {
-        return 0x7fff; /* NaN, as the conversion instruction gives it */
-    }
-    if (magnitude >= 0x477ff000u) { /* 65520: rounds to infinity */
-        return (uint16_t)(sign | 0x7c00u);
-    }
-    if (magnitude < 0x38800000u) { /* below 2^-14: a multiple of 2^-24; the addition rounds */
-        const float shifted = rcnn_emulate_bits<float>(magnitude) + 0.5f;
-        return (uint16_t)(sign | (rcnn_emulate_bits<uint32_t>(shifted) - 0x3f000000u));
-    }
-    const uint32_t rounded = magnitude + 0xfffu + (magnitude >> 13 & 1u);
-    return (uint16_t)(sign | ((rounded - 0x38000000u) >> 13));
-}
+#include "ops/half.h"
 
-static inline float rcnn_emulate_half_float(uint16_t half)
-{
-    const uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
-    const uint32_t exponent = half >> 10 & 0x1fu;
-    const uint32_t mantissa = half & 0x3ffu;
-    if (exponent == 0x1fu) {
-        return rcnn_emulate_bits<float>(sign | 0x7f800000u | mantissa << 13);
-    }
-    if (exponent == 0) {
-        const float small = (float)mantissa * (1.0f / 16777216.0f);
-        return sign ? -small : small;
-    }
-    return rcnn_emulate_bits<float>(sign | (exponent + 112u) << 23 | mantissa << 13);
-}
-
-static inline uint16_t rcnn_emulate_bfloat16_bits(float value)
-{
-    const uint32_t bits = rcnn_emulate_bits<uint32_t>(value);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) {
-        return 0x7fff;
-    }
-    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
-}
-
-static inline float rcnn_emulate_bfloat16_float(uint16_t value)
-{
-    return rcnn_emulate_bits<float>((uint32_t)value << 16);
-}
-
-/* clang-format off: tables of one-line functions */
 struct __half {
     uint16_t bits_;
     __half() = default;
-    explicit __half(float value) : bits_(rcnn_emulate_half_bits(value))
+    explicit __half(float value) : bits_(test_half_bits(value))
     {
     }
     operator float() const
     {
-        return rcnn_emulate_half_float(bits_);
+        return test_half_float(bits_);
     }
 };
 struct __nv_bfloat16 {
     uint16_t bits_;
     __nv_bfloat16() = default;
-    explicit __nv_bfloat16(float value) : bits_(rcnn_emulate_bfloat16_bits(value))
+    explicit __nv_bfloat16(float value) : bits_(test_bfloat16_bits(value))
     {
     }
     operator float() const
     {
-        return rcnn_emulate_bfloat16_float(bits_);
+        return test_bfloat16_float(bits_);
     }
 };
 struct alignas(4) __half2 {
@@ -301,6 +254,5 @@ static inline float __high2float(__nv_bfloat162 a)
     }
 RCNN_EMULATE_HALF_OPS(__half, __half2)
 RCNN_EMULATE_HALF_OPS(__nv_bfloat16, __nv_bfloat162)
-/* clang-format on */
 
 #endif
