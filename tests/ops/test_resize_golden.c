@@ -82,6 +82,10 @@ static void run_record(const record *r, const uint8_t *body)
     build(&t, r);
     for (int32_t b = 0; b < rcnn_backend_registry_count(); b++) {
         const rcnn_backend_vt *vt = rcnn_backend_registry_get(b);
+        char text[256];
+        if (vt->probe(text, sizeof text) != RCNN_OK) {
+            continue;
+        }
         rcnn_error err = {0};
         one_op_run run;
         rcnn_status status = one_op_open(&t, vt, 2, false, &run, &err);

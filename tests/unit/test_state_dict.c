@@ -85,7 +85,7 @@ static rcnn_results *run(const rcnn_model *model, const rcnn_image_view *image)
     rcnn_error err = {0};
     rcnn_session_options options;
     rcnn_session_options_init(&options);
-    options.backend = rcnn_backend_name(0); /* the best there is in this build */
+    options.backend = golden_backend(0); /* the best there is here */
     CHECK_OK(rcnn_session_create(model, &options, &session, &err), err);
     if (session) {
         CHECK_OK(rcnn_session_run(session, image, 1, &results, &err), err);
