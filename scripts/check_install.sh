@@ -39,3 +39,13 @@ cd "$scratch"
 ls "$scratch/pictures"
 test -s "$prefix/share/man/man1/rcnn.1"
 echo "installed command: runs"
+
+# With the toolkit's stand-in for the driver the module can be opened, and says that there is no GPU.
+stub=$(find /usr/local/cuda/lib64/stubs /usr/local/cuda/lib/stubs -name libcuda.so 2>/dev/null | head -n 1)
+if [ -e "$build/librcnn_cuda.so" ] && [ -n "$stub" ]; then
+    test -e "$libdir/librcnn_cuda.so"
+    ln -s "$stub" "$scratch/libcuda.so.1"
+    LD_LIBRARY_PATH=$scratch "$prefix/bin/rcnn" doctor >"$scratch/doctor.txt" || true
+    grep -q "no usable NVIDIA GPU" "$scratch/doctor.txt"
+    echo "cuda module: opens"
+fi

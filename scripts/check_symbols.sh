@@ -1,6 +1,6 @@
 #!/bin/sh
-# The library exports the functions of rcnn.h and nothing else, and calls nothing that prints or ends the process.
-# usage: check_symbols.sh LIBRCNN.SO
+# The library exports the functions of rcnn.h and nothing else, and calls nothing that prints or ends the process. The
+# module of the cuda backend exports its entry alone. usage: check_symbols.sh LIBRCNN.SO [LIBRCNN_CUDA.SO]
 set -eu
 source=$(cd "$(dirname "$0")/.." && pwd)
 exported=$(nm -D --defined-only "$1" | awk '{print $3}' | sort -u)
@@ -24,5 +24,16 @@ for symbol in exit _exit abort printf puts putchar perror signal sigaction syste
         bad=1
     fi
 done
+if nm -D --undefined-only "$1" | grep -qiE ' (cuda|cudnn|cublas|cu[A-Z])'; then
+    echo "the library calls CUDA itself"
+    bad=1
+fi
+if [ $# -gt 1 ]; then
+    entries=$(nm -D --defined-only "$2" | awk '{print $3}')
+    if [ "$entries" != rcnn_backend_module_entry ]; then
+        echo "$2 exports:" $entries
+        bad=1
+    fi
+fi
 [ $bad = 0 ] && echo "$(printf '%s\n' "$exported" | wc -l) exported symbols, all in rcnn.h"
 exit $bad
