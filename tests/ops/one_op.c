@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "harness.h"
+#include "ops/half.h"
 
 #define GUARD_BYTES 64
 
@@ -124,8 +125,41 @@ void one_op_end(one_op *t)
 {
     rcnn_error err = {0};
     must_ok(rcnn_graph_add_op(&t->graph, &t->op, &err), &err);
-    if (t->frame.count == 0) {
-        t->frame.count = 1; /* ops that never look at the images */
+    if (t->frame.count == 0) { /* ops that never look at the images */
+        one_op_image(t, RCNN_PIXEL_GRAY8, 1, 1, 1, 1, 0);
+    }
+}
+
+static struct retired {
+    void *memory;
+    struct retired *next;
+} * retired;
+
+static void retire(void *memory)
+{
+    if (memory) {
+        struct retired *entry = must(malloc(sizeof *entry));
+        *entry = (struct retired){memory, retired};
+        retired = entry;
+    }
+}
+
+void one_op_retire(one_op *t)
+{
+    retire(t->weights);
+    retire(t->bias);
+    t->weights = NULL;
+    t->bias = NULL;
+    one_op_free(t);
+}
+
+void one_op_free_retired(void)
+{
+    while (retired) {
+        struct retired *next = retired->next;
+        free(retired->memory);
+        free(retired);
+        retired = next;
     }
 }
 
@@ -192,26 +226,201 @@ bool one_op_is_live(const one_op *t, void *const *result, int32_t output, size_t
     return true;
 }
 
+/* ----------------------------------------------------------------- types */
+
+static const struct {
+    const char *name;
+    rcnn_precision precision;
+} TYPES[ONE_OP_TYPE_COUNT] = {[ONE_OP_F32] = {"f32", RCNN_PRECISION_FP32},
+                              [ONE_OP_TF32] = {"tf32", RCNN_PRECISION_TF32},
+                              [ONE_OP_F16] = {"f16", RCNN_PRECISION_FP16},
+                              [ONE_OP_BF16] = {"bf16", RCNN_PRECISION_BF16}};
+
+const char *one_op_type_name(one_op_type type)
+{
+    return TYPES[type].name;
+}
+
+rcnn_precision one_op_precision(one_op_type type)
+{
+    return TYPES[type].precision;
+}
+
+float one_op_rounded(one_op_type type, float value)
+{
+    switch (type) {
+    case ONE_OP_TF32:
+        return test_round_tf32(value);
+    case ONE_OP_F16:
+        return test_half_float(test_half_bits(value));
+    case ONE_OP_BF16:
+        return test_bfloat16_float(test_bfloat16_bits(value));
+    default:
+        return value;
+    }
+}
+
+static bool is_half_type(one_op_type type)
+{
+    return type == ONE_OP_F16 || type == ONE_OP_BF16;
+}
+
+static bool has_weights(rcnn_op_kind kind) /* MASK_LOGIT's stay float */
+{
+    return kind == RCNN_OP_CONV || kind == RCNN_OP_FC || kind == RCNN_OP_DECONV;
+}
+
+/* Input i, or output 0 when i is -1, is a feature map or row. */
+static bool is_feature(const one_op *t, int32_t i)
+{
+    switch (t->op.kind) {
+    case RCNN_OP_PREPROCESS:
+    case RCNN_OP_CONV:
+    case RCNN_OP_MAXPOOL:
+    case RCNN_OP_UPSAMPLE_ADD:
+    case RCNN_OP_FC:
+    case RCNN_OP_DECONV:
+        return true;
+    case RCNN_OP_ROI_ALIGN:
+        return i < t->op.u.roi_align.level_count;
+    case RCNN_OP_MASK_LOGIT:
+        return i == 0;
+    default:
+        return false;
+    }
+}
+
+bool one_op_is_half(const one_op *t, one_op_type type, rcnn_value_id id)
+{
+    for (int32_t i = -1; is_half_type(type) && i < t->op.input_count; i++) {
+        if (is_feature(t, i) && id == (i < 0 ? t->op.output[0] : t->op.input[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Gives the three-channel image `id` a fourth channel of zeros. */
+static void widen_image(one_op *t, rcnn_value_id id)
+{
+    rcnn_value *value = &t->graph.values[id];
+    const size_t pixels = one_op_elements(t, id) / 3;
+    float *wide = t->data[id] ? must(calloc(pixels, 4 * sizeof(float))) : NULL;
+    for (size_t i = 0; wide && i < pixels; i++) {
+        memcpy(wide + 4 * i, (float *)t->data[id] + 3 * i, 3 * sizeof(float));
+    }
+    free(t->data[id]);
+    t->data[id] = wide;
+    value->desc.dim[3] = 4;
+    value->bytes = pixels * 4 * sizeof(float);
+}
+
+static void round_all(float *data, size_t count, one_op_type type)
+{
+    for (size_t i = 0; i < count; i++) {
+        data[i] = one_op_rounded(type, data[i]);
+    }
+}
+
+bool one_op_round(one_op *t, one_op_type type)
+{
+    const rcnn_op *op = &t->op;
+    if (type == ONE_OP_F32) {
+        return true;
+    }
+    if (!(type == ONE_OP_TF32 ? has_weights(op->kind) : is_feature(t, 0))) {
+        return false;
+    }
+    if (is_half_type(type) && op->kind == RCNN_OP_PREPROCESS) {
+        widen_image(t, op->output[0]);
+    } else if (is_half_type(type) && op->kind == RCNN_OP_CONV && op->w.in == 3 && op->u.conv.groups == 1) {
+        widen_image(t, op->input[0]);
+    }
+    for (int32_t i = 0; i < op->input_count; i++) {
+        if (is_feature(t, i)) {
+            round_all(t->data[op->input[i]], one_op_elements(t, op->input[i]), type);
+        }
+    }
+    if (has_weights(op->kind)) {
+        round_all(t->weights, (size_t)op->w.out * (size_t)op->w.in * (size_t)op->w.kh * (size_t)op->w.kw, type);
+    }
+    return true;
+}
+
+/* Host floats <-> the elements a value has on the backend. */
+static void to_backend(const rcnn_value *value, const void *src, void *dst)
+{
+    const float *from = src;
+    uint16_t *to = dst;
+    if (value->desc.dtype != RCNN_F16 && value->desc.dtype != RCNN_BF16) {
+        memcpy(dst, src, value->bytes);
+        return;
+    }
+    for (size_t i = 0; i < value->bytes / sizeof *to; i++) {
+        to[i] = value->desc.dtype == RCNN_F16 ? test_half_bits(from[i]) : test_bfloat16_bits(from[i]);
+    }
+}
+
+static void from_backend(const rcnn_value *value, const void *src, void *dst)
+{
+    const uint16_t *from = src;
+    float *to = dst;
+    if (value->desc.dtype != RCNN_F16 && value->desc.dtype != RCNN_BF16) {
+        memcpy(dst, src, value->bytes);
+        return;
+    }
+    for (size_t i = 0; i < value->bytes / sizeof *from; i++) {
+        to[i] = value->desc.dtype == RCNN_F16 ? test_half_float(from[i]) : test_bfloat16_float(from[i]);
+    }
+}
+
 /* --------------------------------------------------------------- running */
 
-rcnn_status one_op_open(const one_op *t, const rcnn_backend_vt *vt, int32_t threads, bool inplace, one_op_run *run,
-                        rcnn_error *err)
+/* The op's graph with the types of the run. */
+static void make_graph(one_op_run *run, const one_op_how *how)
+{
+    const one_op *t = run->test;
+    run->graph = t->graph;
+    run->graph.values = run->values;
+    run->graph.precision = one_op_precision(how->type);
+    memcpy(run->values, t->graph.values, (size_t)t->graph.value_count * sizeof *run->values);
+    for (int32_t v = 0; v < t->graph.value_count; v++) {
+        if (one_op_is_half(t, how->type, v) && !(how->float_output && v == t->op.output[0])) {
+            run->values[v].desc.dtype = how->type == ONE_OP_F16 ? RCNN_F16 : RCNN_BF16;
+            run->values[v].bytes /= 2;
+        }
+    }
+}
+
+rcnn_status one_op_open_as(const one_op *t, const rcnn_backend_vt *vt, const one_op_how *how, one_op_run *run,
+                           rcnn_error *err)
 {
     memset(run, 0, sizeof *run);
     run->test = t;
     run->vt = vt;
-    const rcnn_backend_options options = {.num_threads = threads};
-    RCNN_TRY(vt->open(&options, &run->backend, err));
-    for (int32_t v = 0; v < t->graph.value_count; v++) {
-        RCNN_TRY(vt->alloc(run->backend, t->graph.values[v].bytes + GUARD_BYTES, &run->value[v], err));
+    run->shared = how->shared != NULL;
+    run->backend = how->shared;
+    make_graph(run, how);
+    const rcnn_backend_options options = {.num_threads = how->threads};
+    if (!run->shared) {
+        RCNN_TRY(vt->open(&options, &run->backend, err));
     }
-    if (inplace && t->op.inplace >= 0) {
+    for (int32_t v = 0; v < t->graph.value_count; v++) {
+        RCNN_TRY(vt->alloc(run->backend, run->values[v].bytes + GUARD_BYTES, &run->value[v], err));
+    }
+    if (how->inplace && t->op.inplace >= 0) {
         vt->release_memory(run->backend, run->value[t->op.output[0]]);
         run->value[t->op.output[0]] = run->value[t->op.input[t->op.inplace]];
     }
-    size_t scratch = 0;
-    RCNN_TRY(vt->prepare(run->backend, &t->graph, 0, 1, &run->kernel, &scratch, err));
-    return scratch ? vt->alloc(run->backend, scratch, &run->scratch, err) : RCNN_OK;
+    RCNN_TRY(vt->prepare(run->backend, &run->graph, 0, 1, &run->kernel, &run->scratch_bytes, err));
+    return run->scratch_bytes ? vt->alloc(run->backend, run->scratch_bytes, &run->scratch, err) : RCNN_OK;
+}
+
+rcnn_status one_op_open(const one_op *t, const rcnn_backend_vt *vt, int32_t threads, bool inplace, one_op_run *run,
+                        rcnn_error *err)
+{
+    const one_op_how how = {.threads = threads, .inplace = inplace};
+    return one_op_open_as(t, vt, &how, run, err);
 }
 
 static bool is_alias(const one_op_run *run, rcnn_value_id id)
@@ -220,49 +429,90 @@ static bool is_alias(const one_op_run *run, rcnn_value_id id)
     return op->inplace >= 0 && id == op->output[0] && run->value[id] == run->value[op->input[op->inplace]];
 }
 
-static rcnn_status write_value(one_op_run *run, rcnn_value_id id, const void *bytes, size_t size, rcnn_error *err)
+static rcnn_status write_memory(one_op_run *run, void *memory, const void *bytes, size_t size, rcnn_error *err)
 {
     if (run->vt->upload) {
-        return run->vt->upload(run->backend, run->value[id], bytes, size, err);
+        return run->vt->upload(run->backend, memory, bytes, size, err);
     }
-    memcpy(run->value[id], bytes, size);
+    memcpy(memory, bytes, size);
     return RCNN_OK;
 }
 
 rcnn_status one_op_load(one_op_run *run, rcnn_error *err)
 {
     const one_op *t = run->test;
-    for (int32_t v = 0; v < t->graph.value_count; v++) {
-        if (is_alias(run, v)) {
+    for (int32_t v = -1; v < t->graph.value_count; v++) { /* -1: scratch */
+        const size_t bytes = v < 0 ? run->scratch_bytes : run->values[v].bytes + GUARD_BYTES;
+        if (bytes == 0 || (v >= 0 && is_alias(run, v))) {
             continue;
         }
-        size_t bytes = t->graph.values[v].bytes;
-        uint8_t *image = must(malloc(bytes + GUARD_BYTES));
-        memset(image, 0xff, bytes + GUARD_BYTES);
-        if (t->data[v]) {
-            memcpy(image, t->data[v], bytes);
+        uint8_t *image = must(malloc(bytes));
+        memset(image, 0xff, bytes);
+        if (v >= 0 && t->data[v]) {
+            to_backend(&run->values[v], t->data[v], image);
         }
-        rcnn_status status = write_value(run, v, image, bytes + GUARD_BYTES, err);
+        rcnn_status status = write_memory(run, v < 0 ? run->scratch : run->value[v], image, bytes, err);
         free(image);
         RCNN_TRY(status);
     }
     return RCNN_OK;
 }
 
-rcnn_status one_op_enqueue(one_op_run *run, rcnn_error *err)
+static rcnn_args args_of(const one_op_run *run)
 {
-    const rcnn_args args = {.value = run->value, .scratch = run->scratch, .frame = &run->test->frame};
+    return (rcnn_args){.value = run->value, .scratch = run->scratch, .frame = &run->test->frame};
+}
+
+/* One run on a backend with memory of its own, through slot 0. */
+static rcnn_status run_staged(one_op_run *run, bool replay, rcnn_error *err)
+{
+    const rcnn_backend_vt *vt = run->vt;
+    const rcnn_args args = args_of(run);
+    RCNN_TRY(vt->stage(run->backend, 0, &run->test->frame, err));
+    rcnn_status status = replay ? vt->replay(run->backend, run->recording, err) : vt->enqueue(run->kernel, &args, err);
+    RCNN_TRY(status);
+    RCNN_TRY(vt->finish(run->backend, 0, err));
+    return vt->wait(run->backend, 0, err);
+}
+
+static rcnn_status run_at_once(one_op_run *run, rcnn_error *err)
+{
+    const rcnn_args args = args_of(run);
+    RCNN_TRY(run->vt->enqueue(run->kernel, &args, err));
+    return run->vt->sync(run->backend, err);
+}
+
+static rcnn_status bracketed(one_op_run *run, bool replay, rcnn_error *err)
+{
     if (run->vt->begin_run) {
         run->vt->begin_run(run->backend);
     }
-    rcnn_status status = run->vt->enqueue(run->kernel, &args, err);
-    if (status == RCNN_OK) {
-        status = run->vt->sync(run->backend, err);
-    }
+    rcnn_status status = run->vt->stage ? run_staged(run, replay, err) : run_at_once(run, err);
     if (run->vt->end_run) {
         run->vt->end_run(run->backend);
     }
     return status;
+}
+
+rcnn_status one_op_enqueue(one_op_run *run, rcnn_error *err)
+{
+    return bracketed(run, false, err);
+}
+
+rcnn_status one_op_replay(one_op_run *run, rcnn_error *err)
+{
+    return bracketed(run, true, err);
+}
+
+rcnn_status one_op_record(one_op_run *run, rcnn_error *err)
+{
+    const rcnn_args args = args_of(run);
+    RCNN_TRY(run->vt->record_begin(run->backend, err));
+    rcnn_error ignored;
+    rcnn_status status = run->vt->enqueue(run->kernel, &args, err);
+    rcnn_status ended = run->vt->record_end(run->backend, status == RCNN_OK ? &run->recording : NULL,
+                                            status == RCNN_OK ? err : &ignored);
+    return status != RCNN_OK ? status : ended;
 }
 
 static rcnn_status read_value(one_op_run *run, rcnn_value_id id, void *bytes, size_t size, rcnn_error *err)
@@ -274,41 +524,61 @@ static rcnn_status read_value(one_op_run *run, rcnn_value_id id, void *bytes, si
     return RCNN_OK;
 }
 
+/* Written bytes past a value's end are at raw[bytes..]. */
+static rcnn_status check_guard(const rcnn_value *value, const uint8_t *raw, rcnn_error *err)
+{
+    for (size_t g = 0; g < GUARD_BYTES; g++) {
+        if (raw[value->bytes + g] != 0xff) {
+            return rcnn_fail(err, RCNN_ERR_INTERNAL, "wrote %zu bytes past the end of '%s'", g + 1, value->name);
+        }
+    }
+    return RCNN_OK;
+}
+
 rcnn_status one_op_fetch(one_op_run *run, rcnn_error *err)
 {
     const one_op *t = run->test;
     for (int32_t i = 0; i < t->op.output_count; i++) {
-        const rcnn_value *value = &t->graph.values[t->op.output[i]];
+        const rcnn_value_id id = t->op.output[i];
+        const rcnn_value *value = &run->values[id];
+        uint8_t *raw = must(malloc(value->bytes + GUARD_BYTES));
         free(run->result[i]);
-        run->result[i] = must(malloc(value->bytes + GUARD_BYTES));
-        RCNN_TRY(read_value(run, t->op.output[i], run->result[i], value->bytes + GUARD_BYTES, err));
-        for (size_t g = 0; g < GUARD_BYTES; g++) {
-            if (((uint8_t *)run->result[i])[value->bytes + g] != 0xff) {
-                return rcnn_fail(err, RCNN_ERR_INTERNAL, "wrote %zu bytes past the end of '%s'", g + 1, value->name);
-            }
+        run->result[i] = must(malloc(t->graph.values[id].bytes));
+        rcnn_status status = read_value(run, id, raw, value->bytes + GUARD_BYTES, err);
+        if (status == RCNN_OK) {
+            status = check_guard(value, raw, err);
         }
+        if (status == RCNN_OK) {
+            from_backend(value, raw, run->result[i]);
+        }
+        free(raw);
+        RCNN_TRY(status);
     }
     return RCNN_OK;
 }
 
 void one_op_close(one_op_run *run)
 {
+    const rcnn_backend_vt *vt = run->vt;
     for (int i = 0; i < RCNN_OP_OUTPUTS_MAX; i++) {
         free(run->result[i]);
     }
+    if (run->recording) {
+        vt->release_recording(run->backend, run->recording);
+    }
     if (run->kernel) {
-        run->vt->release(run->kernel);
+        vt->release(run->kernel);
     }
     for (rcnn_value_id v = 0; run->backend && v < ONE_OP_VALUES_MAX; v++) {
         if (run->value[v] && !is_alias(run, v)) {
-            run->vt->release_memory(run->backend, run->value[v]);
+            vt->release_memory(run->backend, run->value[v]);
         }
     }
-    if (run->backend) {
-        if (run->scratch) {
-            run->vt->release_memory(run->backend, run->scratch);
-        }
-        run->vt->close(run->backend);
+    if (run->scratch) {
+        vt->release_memory(run->backend, run->scratch);
+    }
+    if (run->backend && !run->shared) {
+        vt->close(run->backend);
     }
     memset(run, 0, sizeof *run);
 }

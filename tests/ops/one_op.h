@@ -10,6 +10,10 @@
 #define ONE_OP_VALUES_MAX (RCNN_OP_INPUTS_MAX + RCNN_OP_OUTPUTS_MAX + 1)
 #define ONE_OP_IMAGES_MAX 8
 
+/* What features (activations) and weights are on a backend; boxes, scores and counts never change type, and ref has
+ * floats always. */
+typedef enum one_op_type { ONE_OP_F32, ONE_OP_TF32, ONE_OP_F16, ONE_OP_BF16, ONE_OP_TYPE_COUNT } one_op_type;
+
 /* Which elements of an output mean anything. */
 typedef enum one_op_live {
     ONE_OP_ALL,  /* every element                                               */
@@ -45,6 +49,19 @@ void one_op_image(one_op *t, rcnn_pixel_format format, int32_t width, int32_t he
                   int32_t net_height, size_t slack);
 void one_op_end(one_op *t);
 void one_op_free(one_op *t);
+/* As free, but keeps the weights until one_op_free_retired: backends that stay open remember weights by their pointer. */
+void one_op_retire(one_op *t);
+void one_op_free_retired(void);
+
+/* Makes an op fit for a type: its features and weights are rounded to it, so that ref computes from the same numbers; in
+ * half precision images get a fourth channel of zeros. False when nothing of the op is of that type. */
+bool one_op_round(one_op *t, one_op_type type);
+/* The value as an element of the type. */
+float one_op_rounded(one_op_type type, float value);
+rcnn_precision one_op_precision(one_op_type type);
+const char *one_op_type_name(one_op_type type); /* "f32", .. */
+/* Has the type on the backend of a run of that type: features, in half precision. */
+bool one_op_is_half(const one_op *t, one_op_type type, rcnn_value_id id);
 
 size_t one_op_elements(const one_op *t, rcnn_value_id id);
 one_op_live one_op_live_of(const one_op *t, int32_t output);
@@ -54,18 +71,37 @@ typedef struct one_op_run {
     const one_op *test;
     const rcnn_backend_vt *vt;
     rcnn_backend *backend;
+    bool shared; /* the backend is the caller's */
+    rcnn_graph graph;
+    rcnn_value values[ONE_OP_VALUES_MAX]; /* those of the op, with the types of this run */
     rcnn_kernel *kernel;
+    rcnn_recording *recording;
     void *value[ONE_OP_VALUES_MAX];
     void *scratch;
-    void *result[RCNN_OP_OUTPUTS_MAX]; /* host copies, after one_op_fetch */
+    size_t scratch_bytes;
+    void *result[RCNN_OP_OUTPUTS_MAX]; /* host copies, after one_op_fetch: laid out as in the op's own graph */
 } one_op_run;
 
-/* inplace: give output 0 the memory of the input that op.inplace names. *run is to be closed even after a failure. */
+typedef struct one_op_how {
+    int32_t threads;
+    bool inplace;         /* give output 0 the memory of the input that op.inplace names          */
+    rcnn_backend *shared; /* an opened backend, or NULL to open one                                */
+    one_op_type type;     /* of an op that went through one_op_round                              */
+    bool float_output;    /* output 0 stays float in half precision, as predictions of a network do */
+} one_op_how;
+
+/* *run is to be closed even after a failure. */
+rcnn_status one_op_open_as(const one_op *t, const rcnn_backend_vt *vt, const one_op_how *how, one_op_run *run,
+                           rcnn_error *err);
 rcnn_status one_op_open(const one_op *t, const rcnn_backend_vt *vt, int32_t threads, bool inplace, one_op_run *run,
                         rcnn_error *err);
-/* Copies the inputs to the backend and fills outputs with 0xff bytes: NaN, -1. */
+/* Copies the inputs to the backend and fills outputs and scratch with 0xff bytes: NaN, -1. */
 rcnn_status one_op_load(one_op_run *run, rcnn_error *err);
+/* Runs the op and waits for it. */
 rcnn_status one_op_enqueue(one_op_run *run, rcnn_error *err);
+/* Backends that record: makes run->recording, and runs it and waits. */
+rcnn_status one_op_record(one_op_run *run, rcnn_error *err);
+rcnn_status one_op_replay(one_op_run *run, rcnn_error *err);
 /* Copies the outputs back into run->result. INTERNAL when the bytes after a value were written to. */
 rcnn_status one_op_fetch(one_op_run *run, rcnn_error *err);
 void one_op_close(one_op_run *run);

@@ -1,0 +1,12 @@
+/* Running the list of op cases on backends, as test or as benchmark; the programs test_ops and test_emulated_ops. */
+#ifndef RCNN_TESTS_OPS_OP_LIST_H
+#define RCNN_TESTS_OPS_OP_LIST_H
+
+#include "backend/backend.h"
+
+/* Options as in test_ops.c. The exit status: 0, 1 after failures, 2 for a bad command line. again (may be NULL) is called
+ * before every second run of an op, whose results must be the same. */
+int op_list_main(int argc, char **argv, const rcnn_backend_vt *const *backends, int32_t count,
+                 void (*again)(int second));
+
+#endif
