@@ -169,7 +169,7 @@ TEST(conversion_rounds_to_nearest_even)
     for (int i = 0; half && brain && i < COUNT; i++) {
         CHECK_MSG(((const uint16_t *)half)[i] == test_half_bits(VALUES[i]), "%a: %04x", (double)VALUES[i],
                   ((const uint16_t *)half)[i]);
-        CHECK_MSG(((const uint16_t *)brain)[i] == test_half_bits(VALUES[i]), "%a: %04x", (double)VALUES[i],
+        CHECK_MSG(((const uint16_t *)brain)[i] == test_bfloat16_bits(VALUES[i]), "%a: %04x", (double)VALUES[i],
                   ((const uint16_t *)brain)[i]);
     }
     close_backend(&backend);
