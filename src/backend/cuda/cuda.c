@@ -169,6 +169,7 @@ static void cuda_close(rcnn_backend *backend)
     rcnn_cuda_free(backend, backend->frame);
     close_libraries(backend);
     rcnn_free(backend->fault_names);
+    rcnn_free(backend->blocks);
     rcnn_free(backend);
 }
 
