@@ -3,7 +3,6 @@
 #include "backend/cuda/cuda.h"
 #include "emulate/emulated.h"
 #include "harness.h"
-#include "mask/mask.h"
 
 enum { IMAGES = 3, CAPACITY = 5, SIDE = 7 };
 
