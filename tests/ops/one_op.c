@@ -463,7 +463,7 @@ static rcnn_args args_of(const one_op_run *run)
     return (rcnn_args){.value = run->value, .scratch = run->scratch, .frame = &run->test->frame};
 }
 
-/* One run on a backend with memory of its own, through slot 0. */
+/* One run on a backend with memory of its own, through slot 0. sync: faults otherwise come with a delivery. */
 static rcnn_status run_staged(one_op_run *run, bool replay, rcnn_error *err)
 {
     const rcnn_backend_vt *vt = run->vt;
@@ -472,7 +472,8 @@ static rcnn_status run_staged(one_op_run *run, bool replay, rcnn_error *err)
     rcnn_status status = replay ? vt->replay(run->backend, run->recording, err) : vt->enqueue(run->kernel, &args, err);
     RCNN_TRY(status);
     RCNN_TRY(vt->finish(run->backend, 0, err));
-    return vt->wait(run->backend, 0, err);
+    RCNN_TRY(vt->wait(run->backend, 0, err));
+    return vt->sync(run->backend, err);
 }
 
 static rcnn_status run_at_once(one_op_run *run, rcnn_error *err)

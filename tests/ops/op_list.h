@@ -1,4 +1,5 @@
-/* Running the list of op cases on backends, as test or as benchmark; the programs test_ops and test_emulated_ops. */
+/* Running the lists of op cases and of runs of ops on backends: what test_ops, test_spans and their emulated sisters have
+ * in common. */
 #ifndef RCNN_TESTS_OPS_OP_LIST_H
 #define RCNN_TESTS_OPS_OP_LIST_H
 
@@ -8,5 +9,8 @@
  * before every second run of an op, whose results must be the same. */
 int op_list_main(int argc, char **argv, const rcnn_backend_vt *const *backends, int32_t count,
                  void (*again)(int second));
+
+/* Options as in test_spans.c. The exit status; ends the program with 77 when nothing but ref works. */
+int span_list_main(int argc, char **argv, const rcnn_backend_vt *const *backends, int32_t count);
 
 #endif
