@@ -113,7 +113,7 @@ typedef enum rcnn_pixel_format {
 } rcnn_pixel_format; /* alpha is dropped, never composited; grey is replicated */
 
 typedef struct rcnn_image_view { /* borrowed pixels; rows top to bottom */
-    const uint8_t *data;
+    const uint8_t *data;   /* host memory; for a session on a GPU also that GPU's device memory or page-locked memory */
     int32_t width, height; /* pixels, 1 .. RCNN_IMAGE_SIDE_MAX                       */
     size_t stride_bytes;   /* distance between rows, >= width * bytes per pixel      */
     rcnn_pixel_format format;
@@ -321,9 +321,18 @@ typedef enum rcnn_mask_format {
     RCNN_MASK_FULL = 5     /* binary mask of the full image, one byte (0/1) a pixel                         */
 } rcnn_mask_format;
 
+/* What convolutions and inner products multiply in; sums, boxes and scores are always float. */
+typedef enum rcnn_precision {
+    RCNN_PRECISION_AUTO = 0, /* the fastest the backend gives without a loss of accuracy that matters: fp16 on a GPU */
+    RCNN_PRECISION_FP32 = 1,
+    RCNN_PRECISION_TF32 = 2, /* float activations, products of 10-bit fractions; GPUs */
+    RCNN_PRECISION_FP16 = 3,
+    RCNN_PRECISION_BF16 = 4
+} rcnn_precision;
+
 typedef struct rcnn_session_options {
     size_t struct_size;
-    const char *backend;           /* "auto" (default), "cpu", "ref"; copied                                         */
+    const char *backend;           /* "auto" (default: a GPU, else cpu), "cuda", "cpu", "ref"; copied                */
     int32_t num_threads;           /* 0 (default) = the cores this process may use                                   */
     int32_t max_batch;             /* images per internal pass, 1 .. 64, default 1                                   */
     float score_threshold;         /* [0,1]; below 0 (default -1) = the model config's value (0.05)                  */
@@ -333,7 +342,18 @@ typedef struct rcnn_session_options {
     float mask_threshold;          /* (0,1), default 0.5                                                             */
     const int32_t *labels;         /* only these labels are reported; NULL (default) = all; copied                   */
     int32_t label_count;
-    int32_t keep_values; /* 1: every intermediate value keeps memory of its own, for rcnn_session_read_value  */
+    int32_t keep_values;      /* 1: every intermediate value is written and keeps memory of its own, for
+                                 rcnn_session_read_value: no op is fused, nothing is recorded                       */
+    int32_t device;           /* index of the GPU, default 0; 0 for other backends                                    */
+    rcnn_precision precision; /* default AUTO; UNSUPPORTED when the backend lacks it                                  */
+    int32_t host_preprocess;  /* 1: resize and normalise on the CPU also with a GPU; default 0                        */
+    int32_t staged;           /* 1: device time of each stage by events (rcnn_results_stage_ms), stages do not overlap;
+                                 default 0: with a GPU only the total, the stage postprocess (its part on the host) and
+                                 preprocess on the host are known. Runs under way do not overlap either             */
+    int32_t tune;             /* 1: time the engines of each convolution when a shape is first seen and remember the
+                                 best in the cache file; default 0: heuristics and what was remembered                */
+    int32_t max_plans;        /* shapes kept prepared, the least recently used makes room; 0 (default) = 64           */
+    int32_t plan_megabytes;   /* device memory that recordings of those shapes may hold; 0 (default) = 512            */
 } rcnn_session_options;
 RCNN_API void rcnn_session_options_init_sized(rcnn_session_options *options, size_t struct_size);
 #define rcnn_session_options_init(o) rcnn_session_options_init_sized((o), sizeof *(o))
@@ -348,10 +368,49 @@ RCNN_API RCNN_NODISCARD rcnn_status rcnn_session_create(const rcnn_model *model,
  * Statuses: ARGUMENT, MEMORY, DEVICE, LIMIT, NUMERIC. On failure *out is destroyed and set to NULL. */
 RCNN_API RCNN_NODISCARD rcnn_status rcnn_session_run(rcnn_session *session, const rcnn_image_view *images,
                                                      int32_t count, rcnn_results **out, rcnn_error *err);
+/* The two halves of a run, so that the upload of the next images, the work on these and the reading of the last results
+ * overlap on a GPU. submit starts a run of up to max_batch images and returns; collect waits for the oldest one and
+ * fills *out as rcnn_session_run does. Up to RCNN_SESSION_IN_FLIGHT runs may be under way; submit fails with LIMIT above
+ * that, collect with NOT_FOUND when there is none. Pixels in ordinary host memory have been copied when submit returns;
+ * device or page-locked pixels must stay as they are until their collect. Backends without memory of their own do the
+ * work in submit. rcnn_session_run fails with ARGUMENT while runs are under way. Statuses as of run. */
+#define RCNN_SESSION_IN_FLIGHT 3
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_session_submit(rcnn_session *session, const rcnn_image_view *images,
+                                                        int32_t count, rcnn_error *err);
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_session_collect(rcnn_session *session, rcnn_results **out, rcnn_error *err);
+/* Runs submitted and not yet collected. */
+RCNN_API int32_t rcnn_session_pending(const rcnn_session *session);
+
+typedef struct rcnn_device_results { /* device memory of the session's GPU */
+    const float *boxes;              /* [images][capacity][4] x1,y1,x2,y2 in image pixels   */
+    const float *scores;             /* [images][capacity]                                  */
+    const int32_t *labels;           /* [images][capacity]                                 */
+    const int32_t *counts;           /* [images] detections of each image                  */
+    const float *masks;              /* packed [sum of counts][side][side], NULL without masks */
+    int32_t images, capacity, side;
+} rcnn_device_results;
+/* Where the last collected run's results (of rcnn_session_run: its last max_batch images or fewer) stand on the device.
+ * Valid until the next submit or run of the session.
+ * UNSUPPORTED when the backend works in host memory, NOT_FOUND before the first run or while runs are under way. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_session_device_results(rcnn_session *session, rcnn_device_results *out,
+                                                                rcnn_error *err);
+/* Device memory held; host waits, device and page-locked allocations since the session was made: 0 for backends in host
+ * memory. Shapes planned, and how many of them made room for others. */
+typedef struct rcnn_session_counters {
+    uint64_t device_bytes, host_syncs, device_allocations, host_allocations, plans_made, plans_evicted;
+} rcnn_session_counters;
+RCNN_API void rcnn_session_get_counters(const rcnn_session *session, rcnn_session_counters *out);
+/* The precision AUTO came to. */
+RCNN_API rcnn_precision rcnn_session_precision(const rcnn_session *session);
+/* One line an op of the shapes seen so far: which engine or kernel runs it. *text is allocated; free it with rcnn_free.
+ * UNSUPPORTED when the backend has nothing to choose. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_session_choices(rcnn_session *session, char **text, rcnn_error *err);
+
 RCNN_API void rcnn_session_destroy(rcnn_session *session);
 RCNN_API const char *rcnn_session_backend_name(const rcnn_session *session);
-/* JSON description of the plan for an input image of width x height: per op {stage, name, kind, shapes, macs, bytes},
- * per value {name, bytes, offset, first op, last op}, arena and scratch bytes. Plans without running.
+/* JSON description of the plan for max_batch input images of width x height: per op {stage, name, kind, shapes, macs,
+ * bytes}, per value {name, element type, bytes, offset, first op, last op}, precision, arena and scratch bytes, and
+ * "kernels": [first op, number of ops] that run as one. Plans without running.
  * *json is allocated; free it with rcnn_free. */
 RCNN_API RCNN_NODISCARD rcnn_status rcnn_session_plan_json(rcnn_session *session, int32_t width, int32_t height,
                                                            char **json, rcnn_error *err);
@@ -359,7 +418,9 @@ RCNN_API void rcnn_free(void *pointer);
 
 /* Bytes of one intermediate value of the last run, for tests and debugging: stage outputs by name as listed by the
  * plan ("c2".."c5", "p2".."p6", "proposals", ...). Copies at most `capacity` bytes, *size gets the full size (capacity 0 with dst
- * NULL to ask). NOT_FOUND when there is no such value or its memory was used again: make the session with keep_values = 1. */
+ * NULL to ask). Values of 16 bits are handed out as f32, and the image always with 3 channels: sizes do not depend on the
+ * precision. NOT_FOUND while runs are under way, and when there is no such value or its memory was used again: make the
+ * session with keep_values = 1. */
 RCNN_API RCNN_NODISCARD rcnn_status rcnn_session_read_value(rcnn_session *session, const char *name, void *dst,
                                                             size_t capacity, size_t *size, rcnn_error *err);
 
@@ -409,12 +470,14 @@ RCNN_API RCNN_NODISCARD rcnn_status rcnn_rle_decode(const uint32_t *counts, int3
 RCNN_API int32_t rcnn_stage_count(void);
 RCNN_API const char *rcnn_stage_name(int32_t stage);
 /* Milliseconds the run that made these results spent in a stage (all its images together); stage -1 = the whole run
- * from entry to return. 0 when out of range. */
+ * from entry to return, or from the entry of submit to the return of collect. 0 when out of range. */
 RCNN_API double rcnn_results_stage_ms(const rcnn_results *results, int32_t stage);
 
 /* ---------------------------------------------------------------- backends */
 
 RCNN_API int32_t rcnn_backend_count(void);
+/* Devices the backend can open, 0 .. count-1: GPUs for "cuda", 1 for the others, 0 when it is not usable. */
+RCNN_API int32_t rcnn_backend_device_count(int32_t index);
 RCNN_API const char *rcnn_backend_name(int32_t index);
 /* One line or several about the device and library behind a backend, or why it is not usable. Writes at most capacity
  * bytes including NUL. Returns RCNN_OK when usable, DEVICE when not. */

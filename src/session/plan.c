@@ -4,39 +4,50 @@
 #include "base/clock.h"
 #include "base/memory.h"
 
-static rcnn_status prepare_steps(rcnn_plan *plan, const rcnn_backend_vt *vt, rcnn_backend *backend, rcnn_error *err)
+/* Which ops run as one kernel. */
+static rcnn_status claim_steps(rcnn_plan *plan, bool fuse, const rcnn_backend_vt *vt, rcnn_backend *backend,
+                               rcnn_error *err)
 {
-    const rcnn_graph *graph = &plan->graph;
-    int32_t first = 0;
-    while (first < graph->op_count) {
-        rcnn_plan_step *step = &plan->steps[plan->step_count];
-        int32_t count = vt->claim ? vt->claim(backend, graph, first) : 1;
+    rcnn_graph *graph = &plan->graph;
+    for (int32_t first = 0, count; first < graph->op_count; first += count) {
+        int32_t keep_between = 0;
+        count = fuse && vt->claim ? vt->claim(backend, graph, first, &keep_between) : 1;
         if (count < 1 || count > graph->op_count - first) {
             return rcnn_fail(err, RCNN_ERR_INTERNAL, "backend %s: claimed %d ops of %d at '%s'", vt->name, count,
                              graph->op_count - first, graph->ops[first].name);
         }
-        size_t scratch = 0;
-        RCNN_TRY(vt->prepare(backend, graph, first, count, &step->kernel, &scratch, err));
-        step->first = first;
-        step->count = count;
-        step->stage = graph->ops[first].stage;
-        plan->step_count++;
-        plan->scratch_bytes = scratch > plan->scratch_bytes ? scratch : plan->scratch_bytes;
-        first += count;
+        plan->steps[plan->step_count++] =
+            (rcnn_plan_step){.first = first, .count = count, .stage = graph->ops[first].stage};
+        if (count > 1) {
+            rcnn_graph_fuse(graph, first, count, keep_between);
+        }
     }
     return RCNN_OK;
 }
 
+static rcnn_status prepare_steps(rcnn_plan *plan, const rcnn_backend_vt *vt, rcnn_backend *backend, rcnn_error *err)
+{
+    for (int32_t i = 0; i < plan->step_count; i++) {
+        rcnn_plan_step *step = &plan->steps[i];
+        size_t scratch = 0;
+        RCNN_TRY(vt->prepare(backend, &plan->graph, step->first, step->count, &step->kernel, &scratch, err));
+        plan->scratch_bytes = scratch > plan->scratch_bytes ? scratch : plan->scratch_bytes;
+    }
+    return RCNN_OK;
+}
+
+/* With keep_values every op is a kernel of its own: what passes between fused ones is never written. */
 static rcnn_status fill_plan(rcnn_plan *plan, const rcnn_model *model, const rcnn_build_options *options,
                              int keep_values, const rcnn_backend_vt *vt, rcnn_backend *backend, rcnn_error *err)
 {
     RCNN_TRY(rcnn_stages_build(model, options, &plan->graph, err));
-    RCNN_TRY(rcnn_graph_plan(&plan->graph, keep_values, err));
     plan->steps = rcnn_calloc((size_t)plan->graph.op_count, sizeof *plan->steps);
     plan->value = rcnn_calloc((size_t)plan->graph.value_count, sizeof *plan->value);
     if (!plan->steps || !plan->value) {
         return rcnn_fail(err, RCNN_ERR_MEMORY, "plan: out of memory for %d ops", plan->graph.op_count);
     }
+    RCNN_TRY(claim_steps(plan, !keep_values, vt, backend, err));
+    RCNN_TRY(rcnn_graph_plan(&plan->graph, keep_values, err));
     return prepare_steps(plan, vt, backend, err);
 }
 
@@ -66,7 +77,7 @@ void rcnn_plan_destroy(rcnn_plan *plan, const rcnn_backend_vt *vt)
     if (!plan) {
         return;
     }
-    for (int32_t i = 0; i < plan->step_count; i++) {
+    for (int32_t i = 0; i < plan->step_count && plan->steps[i].kernel; i++) { /* NULL: preparing failed there */
         vt->release(plan->steps[i].kernel);
     }
     rcnn_free(plan->steps);

@@ -17,10 +17,20 @@ typedef struct rcnn_plan {
     rcnn_graph graph;
     rcnn_plan_step *steps;
     int32_t step_count;
-    size_t scratch_bytes; /* largest of all steps */
+    size_t scratch_bytes; /* largest of all steps, and of the delivery */
     void **value;         /* [graph.value_count], set by rcnn_plan_bind */
-    uint64_t last_used;   /* session's run counter, for eviction */
+
+    /* filled by a session */
+    uint64_t last_used;  /* session's run counter, for eviction */
+    uint64_t generation; /* of the memory that value[] and recording stand for; 0 = none yet */
+    rcnn_delivery delivery;
+    rcnn_recording *recording; /* NULL = not recorded */
+    int32_t mark_count;        /* time marks of an enqueue; mark_stage[i] is the stage between mark i and i+1 */
+    rcnn_stage mark_stage[RCNN_STAGE_COUNT + 1];
+    struct rcnn_plan *host; /* preprocessing on the host backend, or NULL */
 } rcnn_plan;
+
+_Static_assert(RCNN_STAGE_COUNT + 1 <= RCNN_BACKEND_MARKS, "a mark for every stage border");
 
 /* Builds, places and prepares. *out is NULL on failure. */
 rcnn_status rcnn_plan_create(const rcnn_model *model, const rcnn_build_options *options, int keep_values,

@@ -1,4 +1,6 @@
 /* The plan of one image size as JSON: ops with their arithmetic, values with their place in memory. */
+#include <stdio.h>
+
 #include "base/text.h"
 #include "model/model.h"
 #include "session/session.h"
@@ -22,11 +24,24 @@ static void add_op(rcnn_text *text, const rcnn_graph *graph, const rcnn_op *op)
     rcnn_text_add(text, "}");
 }
 
+/* Lower case: "f32". */
+static void add_dtype(rcnn_text *text, rcnn_dtype dtype)
+{
+    char name[8] = "";
+    snprintf(name, sizeof name, "%s", rcnn_dtype_name(dtype));
+    for (char *c = name; *c; c++) {
+        *c = (char)(*c >= 'A' && *c <= 'Z' ? *c - 'A' + 'a' : *c);
+    }
+    rcnn_text_printf(text, ",\"dtype\":\"%s\"", name);
+}
+
 static void add_value(rcnn_text *text, const rcnn_graph *graph, const rcnn_value *value)
 {
     int32_t last = value->last_use == INT32_MAX ? graph->op_count : value->last_use;
-    rcnn_text_printf(text, "{\"name\":\"%s\",\"bytes\":%zu,\"offset\":%zu,\"first_op\":%d,\"last_op\":%d,\"shape\":",
-                     value->name, value->bytes, value->offset, value->producer, last);
+    rcnn_text_printf(text, "{\"name\":\"%s\",\"bytes\":%zu,\"offset\":%zu,\"first_op\":%d,\"last_op\":%d", value->name,
+                     value->bytes, value->offset, value->producer, last);
+    add_dtype(text, value->desc.dtype);
+    rcnn_text_add(text, ",\"shape\":");
     add_shape(text, &value->desc);
     rcnn_text_add(text, "}");
 }
@@ -43,11 +58,24 @@ static void add_stage_macs(rcnn_text *text, const rcnn_graph *graph)
     }
 }
 
+/* Which consecutive ops the backend runs as one kernel. */
+static void add_kernels(rcnn_text *text, const rcnn_plan *plan)
+{
+    for (int32_t i = 0; i < plan->step_count; i++) {
+        rcnn_text_printf(text, "%s[%d,%d]", i ? "," : "", plan->steps[i].first, plan->steps[i].count);
+    }
+}
+
 static void add_plan(rcnn_text *text, const rcnn_plan *plan)
 {
+    static const char *const PRECISIONS[] = {"auto", "fp32", "tf32", "fp16", "bf16"};
     const rcnn_graph *graph = &plan->graph;
-    rcnn_text_printf(text, "\"width\":%d,\"height\":%d,\"arena_bytes\":%zu,\"scratch_bytes\":%zu,\"stages\":[",
-                     plan->width, plan->height, graph->arena_bytes, plan->scratch_bytes);
+    rcnn_text_printf(text, "\"batch\":%d,\"width\":%d,\"height\":%d,\"precision\":\"%s\",", plan->batch, plan->width,
+                     plan->height, PRECISIONS[graph->precision]);
+    rcnn_text_printf(text, "\"arena_bytes\":%zu,\"scratch_bytes\":%zu,\"kernels\":[", graph->arena_bytes,
+                     plan->scratch_bytes);
+    add_kernels(text, plan);
+    rcnn_text_add(text, "],\"stages\":[");
     add_stage_macs(text, graph);
     rcnn_text_add(text, "],\"ops\":[");
     for (int32_t i = 0; i < graph->op_count; i++) {

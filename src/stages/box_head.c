@@ -1,17 +1,19 @@
 /* Stage 6: class scores and boxes per proposal, thresholded and suppressed (spec sections 7, 8, 13.9, 14.6). */
 #include "stages/stages.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 
-/* FC over packed rows. From [rows,bins,bins,C] the backend reorders the weights' columns (permute_bins). */
-static rcnn_status add_fc(rcnn_builder *b, const char *layer_name, const char *name, int32_t relu, rcnn_value_id *x)
+/* FC over packed rows to features with ReLU, or to predictions: plain and F32. From [rows,bins,bins,C] the backend
+ * reorders the weights' columns (permute_bins). */
+static rcnn_status add_fc(rcnn_builder *b, const char *layer_name, const char *name, bool prediction, rcnn_value_id *x)
 {
     const rcnn_layer *layer;
     RCNN_TRY(rcnn_build_layer(b, layer_name, &layer));
     rcnn_op op = rcnn_build_op(RCNN_OP_FC, RCNN_STAGE_box_head, layer_name);
     op.w = (rcnn_op_weights){
         .weights = layer->weights, .bias = layer->bias, .out = layer->out, .in = layer->in, .kh = 1, .kw = 1};
-    op.u.fc.relu = relu;
+    op.u.fc.relu = !prediction;
     op.rows = b->proposal_counts;
     rcnn_build_input(&op, *x);
     const rcnn_tensor_desc *in = &b->graph->values[*x].desc;
@@ -25,7 +27,7 @@ static rcnn_status add_fc(rcnn_builder *b, const char *layer_name, const char *n
     }
     op.u.fc.permute_bins = in->rank == 4 ? in->dim[1] : 0;
     const int32_t dim[2] = {in->dim[0], layer->out};
-    RCNN_TRY(rcnn_build_output(b, &op, name, RCNN_F32, 2, dim, x));
+    RCNN_TRY(rcnn_build_output(b, &op, name, prediction ? RCNN_F32 : b->activation, 2, dim, x));
     return rcnn_graph_add_op(b->graph, &op, b->err);
 }
 
@@ -43,9 +45,9 @@ static rcnn_status add_network(rcnn_builder *b, rcnn_value_id *pred)
     for (int32_t i = 0; i < b->config->box_fcs; i++) {
         snprintf(layer, sizeof layer, "box.fc%d", i);
         snprintf(name, sizeof name, "box_fc%d", i);
-        RCNN_TRY(add_fc(b, layer, name, 1, &x));
+        RCNN_TRY(add_fc(b, layer, name, false, &x));
     }
-    RCNN_TRY(add_fc(b, "box.pred", "box_pred", 0, &x));
+    RCNN_TRY(add_fc(b, "box.pred", "box_pred", true, &x));
     *pred = x;
     return RCNN_OK;
 }

@@ -58,15 +58,21 @@ rcnn_status rcnn_build_conv(rcnn_builder *b, rcnn_stage stage, const char *layer
         rcnn_build_input(&op, options->residual);
     }
     const int32_t *in = b->graph->values[src].desc.dim;
-    if (in[3] != layer->in * layer->groups) {
+    const int32_t reads = layer->in * layer->groups;
+    if (in[3] != reads && !(src == b->image && in[3] > reads)) { /* a fourth channel of the image is only room */
         return rcnn_fail(b->err, RCNN_ERR_FORMAT, "graph: layer '%s' wants %d input channels, got %d", layer_name,
-                         layer->in * layer->groups, in[3]);
+                         reads, in[3]);
     }
     int32_t pad = op.u.conv.pad;
     int32_t dim[4] = {in[0], (in[1] + 2 * pad - layer->kh) / layer->stride + 1,
                       (in[2] + 2 * pad - layer->kw) / layer->stride + 1, layer->out};
-    RCNN_TRY(rcnn_build_output(b, &op, name, RCNN_F32, 4, dim, out));
+    RCNN_TRY(rcnn_build_output(b, &op, name, options->prediction ? RCNN_F32 : b->activation, 4, dim, out));
     return rcnn_graph_add_op(b->graph, &op, b->err);
+}
+
+static rcnn_dtype activation_type(rcnn_precision precision)
+{
+    return precision == RCNN_PRECISION_FP16 ? RCNN_F16 : precision == RCNN_PRECISION_BF16 ? RCNN_BF16 : RCNN_F32;
 }
 
 rcnn_status rcnn_stages_build(const rcnn_model *model, const rcnn_build_options *options, rcnn_graph *graph,
@@ -77,7 +83,18 @@ rcnn_status rcnn_stages_build(const rcnn_model *model, const rcnn_build_options 
 #include "stages/stages.def"
 #undef STAGE
     };
-    rcnn_builder b = {.model = model, .config = &model->config, .options = options, .graph = graph, .err = err};
+    rcnn_builder b = {.model = model,
+                      .config = &model->config,
+                      .options = options,
+                      .graph = graph,
+                      .err = err,
+                      .activation = activation_type(options->precision)};
+    graph->precision = options->precision == RCNN_PRECISION_AUTO ? RCNN_PRECISION_FP32 : options->precision;
+    if (options->preprocess_only) {
+        RCNN_TRY(rcnn_stage_preprocess(&b));
+        rcnn_graph_mark_output(graph, b.image);
+        return RCNN_OK;
+    }
     for (int32_t i = 0; i < RCNN_STAGE_COUNT; i++) {
         RCNN_TRY(stages[i](&b));
     }

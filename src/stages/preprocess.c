@@ -77,7 +77,8 @@ rcnn_status rcnn_stage_preprocess(rcnn_builder *b)
     op.u.preprocess.resize = b->config->resize;
     op.u.preprocess.order = b->config->channel_order;
     fill_lut(b->config, op.u.preprocess.lut);
-    const int32_t dim[4] = {b->options->batch, b->options->height, b->options->width, 3};
-    RCNN_TRY(rcnn_build_output(b, &op, "image", RCNN_F32, 4, dim, &b->image));
+    const int32_t dim[4] = {b->options->batch, b->options->height, b->options->width,
+                            b->options->image_channels ? b->options->image_channels : 3};
+    RCNN_TRY(rcnn_build_output(b, &op, "image", b->activation, 4, dim, &b->image));
     return rcnn_graph_add_op(b->graph, &op, b->err);
 }

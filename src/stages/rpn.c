@@ -36,7 +36,7 @@ static void fill_anchors(const rcnn_builder *b, rcnn_op *op)
 static rcnn_status add_head(rcnn_builder *b, int32_t level, rcnn_value_id *pred)
 {
     const rcnn_conv_options relu = {.relu = 1, .residual = RCNN_NO_VALUE, .rows = RCNN_NO_VALUE};
-    const rcnn_conv_options plain = {.relu = 0, .residual = RCNN_NO_VALUE, .rows = RCNN_NO_VALUE};
+    const rcnn_conv_options plain = {.relu = 0, .residual = RCNN_NO_VALUE, .rows = RCNN_NO_VALUE, .prediction = 1};
     char layer[RCNN_LAYER_NAME_MAX];
     char name[RCNN_LAYER_TEXT_MAX];
     rcnn_value_id x = b->p[level];

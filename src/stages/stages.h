@@ -12,9 +12,14 @@ typedef struct rcnn_build_options {
     int32_t max_detections;      /* per image, >= 1                                         */
     int32_t masks;               /* 0: no mask head (always so for models without one)      */
     const uint8_t *label_wanted; /* [class_count] 0/1 or NULL = all; must outlive the graph */
+    rcnn_precision precision;    /* FP16, BF16: activations are values of that type; AUTO (0) = FP32 */
+    int32_t image_channels;      /* of the preprocessed image: 0 = 3, or 4, the last one zero        */
+    int32_t preprocess_only;     /* 1: the graph ends with the value "image"                         */
 } rcnn_build_options;
 
-/* Fills an initialised, empty graph. The graph borrows the model's weights. Value names are part of the contract with
+/* Fills an initialised, empty graph. The graph borrows the model's weights. In half precision the image and everything
+ * that convolutions, inner products, poolings and RoIAlign make is F16 or BF16; what boxes, scores and masks are decided
+ * by (rpn_pred, box_pred and all after them) is F32. Value names are part of the contract with
  * tests and rcnn_session_read_value: image, c2..c5, p2..p6, rpn_pred2..6, rpn_{boxes,scores,groups,counts},
  * proposals, proposal_{scores,groups,counts}, box_features, box_pred, cand_{boxes,scores,labels,counts},
  * nms_{boxes,scores,labels,counts}, det_{boxes,scores,labels,counts}, mask_rois, mask_features, masks. */
@@ -34,6 +39,7 @@ typedef struct rcnn_builder {
     const rcnn_build_options *options;
     rcnn_graph *graph;
     rcnn_error *err;
+    rcnn_dtype activation; /* element type of features */
     /* values that stages hand on */
     rcnn_value_id image, c[4], p[RCNN_LEVELS_MAX];
     rcnn_value_id proposals, proposal_counts;
@@ -58,6 +64,7 @@ typedef struct rcnn_conv_options {
     int32_t relu;
     rcnn_value_id residual; /* RCNN_NO_VALUE = none */
     rcnn_value_id rows;     /* counts of packed rows, or RCNN_NO_VALUE */
+    int32_t prediction;     /* 1: the output is F32 in every precision */
 } rcnn_conv_options;
 
 /* conv of a model layer with padding kernel/2: src -> value `name`. */

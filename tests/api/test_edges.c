@@ -539,6 +539,7 @@ TEST(forgotten_plans_have_no_values)
     o.keep_values = 1;
     o.long_side = 4096;
     o.short_side = 64;
+    o.max_plans = 16;
     rcnn_session *session = session_of(model, &o);
     rcnn_error err = {0};
     rcnn_results *results = NULL;
