@@ -79,6 +79,8 @@ rcnn_status rcnn_graph_add_op(rcnn_graph *graph, const rcnn_op *op, rcnn_error *
     }
     int32_t index = graph->op_count;
     graph->ops[index] = *op;
+    graph->ops[index].fused_first = index;
+    graph->ops[index].fused_last = index;
     for (int32_t i = 0; i < op->input_count; i++) {
         rcnn_value *value = &graph->values[op->input[i]];
         if (value->producer < 0) {
@@ -102,6 +104,15 @@ rcnn_status rcnn_graph_add_op(rcnn_graph *graph, const rcnn_op *op, rcnn_error *
 void rcnn_graph_mark_output(rcnn_graph *graph, rcnn_value_id value)
 {
     graph->values[value].last_use = INT32_MAX;
+}
+
+void rcnn_graph_fuse(rcnn_graph *graph, int32_t first, int32_t count, int keep_between)
+{
+    for (int32_t i = first; i < first + count; i++) {
+        graph->ops[i].fused_first = first;
+        graph->ops[i].fused_last = first + count - 1;
+        graph->ops[i].fused_keeps = keep_between;
+    }
 }
 
 rcnn_value_id rcnn_graph_find(const rcnn_graph *graph, const char *name)

@@ -73,12 +73,16 @@ typedef struct rcnn_op {
     int32_t input_count, output_count;
     rcnn_value_id input[RCNN_OP_INPUTS_MAX];
     rcnn_value_id output[RCNN_OP_OUTPUTS_MAX];
-    int32_t inplace;    /* index of an input that output[0] may overwrite if it dies here, or -1 */
-    rcnn_value_id rows; /* counts value when dim[0] of the first input and output is packed rows, else
+    int32_t inplace; /* index of an input that output[0] may overwrite if it dies here, or -1 */
+    int32_t fused_first,
+        fused_last;      /* ops that run as one kernel with this one, set by rcnn_graph_fuse; else its own index */
+    int32_t fused_keeps; /* that kernel uses the memory of the values between its ops */
+    rcnn_value_id rows;  /* counts value when dim[0] of the first input and output is packed rows, else
                                                RCNN_NO_VALUE (all of dim[0] is live) */
     rcnn_op_weights w;
     union {
-        /* no inputs -> image [N,H,W,3] f32. Image n of the frame is resized to frame net size, the rest is 0. */
+        /* no inputs -> image [N,H,W,3 or 4]. Image n of the frame is resized to frame net size, the rest is 0, as is a
+         * fourth channel. A conv on it reads its first w.in channels. */
         struct {
             rcnn_resize resize;
             rcnn_channel_order order; /* network channel order */
@@ -165,7 +169,9 @@ typedef struct rcnn_graph {
     rcnn_op *ops;
     int32_t value_count, op_count;
     size_t value_capacity, op_capacity;
-    size_t arena_bytes; /* set by the planner */
+    size_t arena_bytes;       /* set by the planner */
+    rcnn_precision precision; /* of CONV, FC and DECONV. Sums are float in all of them; TF32 rounds the factors of float
+                                 values; with FP16 and BF16 activations are values of that type. AUTO = FP32 */
 } rcnn_graph;
 
 /* ------------------------------------------------------------- per-run input */
@@ -181,7 +187,10 @@ typedef struct rcnn_frame_image {
 } rcnn_frame_image;
 
 typedef struct rcnn_frame {
-    int32_t count; /* live images, 1 .. batch of the graph; further images have zero counts */
+    int32_t count;      /* live images, 1 .. batch of the graph; further images have zero counts */
+    const float *ready; /* NULL, or [count,H,W,3] f32 host memory: PREPROCESS has been done, backends with stage() take
+                           this instead of the pixels */
+    int32_t ready_width, ready_height; /* W and H of ready */
     rcnn_frame_image image[RCNN_BATCH_MAX];
 } rcnn_frame;
 
@@ -202,6 +211,11 @@ const char *rcnn_op_kind_name(rcnn_op_kind kind);
 int64_t rcnn_op_macs(const rcnn_graph *graph, const rcnn_op *op);
 
 /* ------------------------------------------------------------- planning */
+
+/* Ops first .. first+count-1 run as one kernel: for the planner what it reads is alive until its last op and what it
+ * writes from its first on, nothing is written in place, and values that live only between these ops get no memory
+ * unless keep_between is set. */
+void rcnn_graph_fuse(rcnn_graph *graph, int32_t first, int32_t count, int keep_between);
 
 /* Gives every value an offset so that values alive at the same time never overlap, honouring inplace where the input
  * dies at the op; keep_all gives each value a place of its own (debugging). Sets graph->arena_bytes. */

@@ -21,6 +21,17 @@ static size_t round_up(size_t bytes)
     return (bytes + RCNN_ALIGNMENT - 1) / RCNN_ALIGNMENT * RCNN_ALIGNMENT;
 }
 
+/* Alive only between ops of one kernel that does not need the memory. */
+static bool is_between(const rcnn_graph *graph, const rcnn_value *value)
+{
+    if (value->producer < 0 || value->last_use >= graph->op_count) {
+        return false;
+    }
+    const rcnn_op *op = &graph->ops[value->producer];
+    return op->fused_first != op->fused_last && !op->fused_keeps && value->last_use > value->producer &&
+           value->last_use <= op->fused_last;
+}
+
 /* leader[v]: the value whose memory v uses; v itself when it has its own. */
 static void join_inplace(const rcnn_graph *graph, int32_t *leader)
 {
@@ -29,7 +40,8 @@ static void join_inplace(const rcnn_graph *graph, int32_t *leader)
     }
     for (int32_t i = 0; i < graph->op_count; i++) {
         const rcnn_op *op = &graph->ops[i];
-        if (op->inplace < 0 || op->inplace >= op->input_count || op->output_count < 1) {
+        if (op->fused_first != op->fused_last || op->inplace < 0 || op->inplace >= op->input_count ||
+            op->output_count < 1) {
             continue;
         }
         rcnn_value_id from = op->input[op->inplace];
@@ -117,14 +129,19 @@ static int32_t make_groups(const rcnn_graph *graph, const int32_t *leader, rcnn_
             group_of[v] = count;
             groups[count++] = (rcnn_plan_group){
                 .first = INT32_MAX, .last = -1, .bytes = round_up(graph->values[v].bytes), .leader = v};
+            if (is_between(graph, &graph->values[v])) {
+                groups[count - 1].bytes = 0;
+            }
         }
     }
     for (int32_t v = 0; v < graph->value_count; v++) {
         const rcnn_value *value = &graph->values[v];
         rcnn_plan_group *group = &groups[group_of[leader[v]]];
-        int32_t first = value->producer < 0 ? 0 : value->producer;
+        int32_t first = value->producer < 0 ? 0 : graph->ops[value->producer].fused_first;
+        bool ends = value->last_use >= 0 && value->last_use < graph->op_count;
+        int32_t last = ends ? graph->ops[value->last_use].fused_last : value->last_use;
         group->first = first < group->first ? first : group->first;
-        group->last = value->last_use > group->last ? value->last_use : group->last;
+        group->last = last > group->last ? last : group->last;
     }
     return count;
 }

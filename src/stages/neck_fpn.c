@@ -29,24 +29,35 @@ static rcnn_status add_p6(rcnn_builder *b)
     return rcnn_graph_add_op(b->graph, &op, b->err);
 }
 
+/* The top-down path: merged[l] is what output l is computed from. */
+static rcnn_status add_laterals(rcnn_builder *b, rcnn_value_id merged[4])
+{
+    const rcnn_conv_options plain = {.relu = 0, .residual = RCNN_NO_VALUE, .rows = RCNN_NO_VALUE};
+    char layer[RCNN_LAYER_NAME_MAX];
+    char name[RCNN_LAYER_TEXT_MAX];
+    for (int32_t l = 3; l >= 0; l--) {
+        snprintf(layer, sizeof layer, "fpn.lateral%d", l);
+        snprintf(name, sizeof name, "lateral%d", l + 2);
+        RCNN_TRY(rcnn_build_conv(b, RCNN_STAGE_neck, layer, b->c[l], name, &plain, &merged[l]));
+        if (l < 3) {
+            RCNN_TRY(add_top_down(b, l, merged[l], merged[l + 1], &merged[l]));
+        }
+    }
+    return RCNN_OK;
+}
+
+/* Outputs stand together, the largest first, so that a backend can run them as one. */
 rcnn_status rcnn_stage_neck(rcnn_builder *b)
 {
     const rcnn_conv_options plain = {.relu = 0, .residual = RCNN_NO_VALUE, .rows = RCNN_NO_VALUE};
     char layer[RCNN_LAYER_NAME_MAX];
     char name[RCNN_LAYER_TEXT_MAX];
-    rcnn_value_id top = RCNN_NO_VALUE;
-    for (int32_t l = 3; l >= 0; l--) { /* top down, so that few laterals are alive at a time */
-        rcnn_value_id lateral;
-        snprintf(layer, sizeof layer, "fpn.lateral%d", l);
-        snprintf(name, sizeof name, "lateral%d", l + 2);
-        RCNN_TRY(rcnn_build_conv(b, RCNN_STAGE_neck, layer, b->c[l], name, &plain, &lateral));
-        if (top != RCNN_NO_VALUE) {
-            RCNN_TRY(add_top_down(b, l, lateral, top, &lateral));
-        }
-        top = lateral;
+    rcnn_value_id merged[4];
+    RCNN_TRY(add_laterals(b, merged));
+    for (int32_t l = 0; l < 4; l++) {
         snprintf(layer, sizeof layer, "fpn.output%d", l);
         snprintf(name, sizeof name, "p%d", l + 2);
-        RCNN_TRY(rcnn_build_conv(b, RCNN_STAGE_neck, layer, lateral, name, &plain, &b->p[l]));
+        RCNN_TRY(rcnn_build_conv(b, RCNN_STAGE_neck, layer, merged[l], name, &plain, &b->p[l]));
     }
     return add_p6(b);
 }

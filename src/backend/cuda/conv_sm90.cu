@@ -21,6 +21,7 @@
 #define CONSUMER_ROWS 64
 #define PRED_PITCH    264 /* half values of a row of pred_weights in shared memory: 16 bytes more than 256, no conflicts */
 #define BARRIER_BYTES 256
+#define NARROW        64 /* outputs of a narrow tile */
 
 /* What is added before the ReLU. */
 enum { NO_RESIDUAL, SAME_SIZE, UPSAMPLED };
@@ -48,46 +49,83 @@ struct layout {
 /* Which pixels and outputs a block works on next. */
 struct tile {
     int segment, image, y, x, out;
+    bool narrow;
     bool live; /* the second block of a pair may have none: it still passes weights on */
 };
 
-/* Tiles of a segment along n, given the live images. */
-static __device__ __forceinline__ int tiles_of(const rcnn_sm90_segment &s, int live)
+/* What a launch works on. Tile pairs of tile_out outputs come first; when the last round would leave most clusters
+ * idle, its pairs are cut into pairs of NARROW outputs, which take 0.4 of the time. */
+struct schedule {
+    int live;  /* live images of segment 0; for DOT live pixels of its one row */
+    int wide;  /* pairs of full width */
+    int total; /* pairs */
+    int rank;  /* of this block in its cluster */
+};
+
+static __device__ __forceinline__ int tiles_of(const rcnn_sm90_conv &p, const schedule &plan, int segment)
 {
+    const rcnn_sm90_segment &s = p.segment[segment];
+    const int live = segment == 0 ? plan.live : s.n;
+    if (p.epilogue == RCNN_SM90_DOT) { /* one long row of pixels */
+        return (live + s.bw - 1) / s.bw;
+    }
     return (live + s.bn - 1) / s.bn * s.tiles_h * s.tiles_w;
 }
 
-/* Live images of segment 0; for DOT live pixels of its one row. */
-static __device__ __forceinline__ int live_of_first(const rcnn_sm90_conv &p)
+static __device__ __forceinline__ int pairs_of(const rcnn_sm90_conv &p, const schedule &plan, int segment)
 {
-    const int all = p.segment[0].n;
-    if (!p.counts) {
-        return all;
-    }
-    const int live = rcnn_live_rows(p.counts, p.count_images);
-    return p.epilogue == RCNN_SM90_DOT ? min(live * p.side * p.side, p.segment[0].out_width) : min(live, all);
+    return (tiles_of(p, plan, segment) + CLUSTER - 1) / CLUSTER * p.out_tiles;
 }
 
-/* Walks the tile pairs of all segments: pair `index` of the cluster, block `rank` of it. False past the last. */
-template <int EPILOGUE> static __device__ bool tile_at(const rcnn_sm90_conv &p, int live0, int index, int rank, tile *t)
+static __device__ schedule make_schedule(const rcnn_sm90_conv &p, bool may_narrow)
 {
+    schedule plan;
+    plan.rank = cluster_rank();
+    plan.live = p.segment[0].n;
+    if (p.counts) {
+        const int rows = rcnn_live_rows(p.counts, p.count_images);
+        plan.live = p.epilogue == RCNN_SM90_DOT ? min(rows * p.side * p.side, p.segment[0].out_width)
+                                                : min(rows, p.segment[0].n);
+    }
+    plan.wide = 0;
     for (int s = 0; s < p.segment_count; s++) {
-        const rcnn_sm90_segment &segment = p.segment[s];
-        int tiles;
-        if (EPILOGUE == RCNN_SM90_DOT) { /* one long row of pixels */
-            tiles = (live0 + segment.bw - 1) / segment.bw;
-        } else {
-            tiles = tiles_of(segment, s == 0 ? live0 : segment.n);
-        }
-        const int pairs = (tiles + CLUSTER - 1) / CLUSTER * p.out_tiles;
+        plan.wide += pairs_of(p, plan, s);
+    }
+    plan.total = plan.wide;
+    const int clusters = gridDim.x / CLUSTER;
+    const int left = plan.wide % clusters;
+    const int cuts = p.tile_out / NARROW;
+    if (may_narrow && left * cuts <= 2 * clusters) {
+        plan.wide -= left;
+        plan.total = plan.wide + left * cuts;
+    }
+    return plan;
+}
+
+/* Pair `index` of a cluster. False past the last. */
+static __device__ bool tile_at(const rcnn_sm90_conv &p, const schedule &plan, int index, tile *t)
+{
+    if (index >= plan.total) {
+        return false;
+    }
+    int cut = 0;
+    t->narrow = index >= plan.wide;
+    if (t->narrow) {
+        const int cuts = p.tile_out / NARROW;
+        cut = (index - plan.wide) % cuts;
+        index = plan.wide + (index - plan.wide) / cuts;
+    }
+    for (int s = 0; s < p.segment_count; s++) {
+        const int pairs = pairs_of(p, plan, s);
         if (index >= pairs) {
             index -= pairs;
             continue;
         }
-        int m = index / p.out_tiles * CLUSTER + rank;
+        const rcnn_sm90_segment &segment = p.segment[s];
+        int m = index / p.out_tiles * CLUSTER + plan.rank;
         t->segment = s;
-        t->out = index % p.out_tiles * p.tile_out;
-        t->live = m < tiles;
+        t->out = index % p.out_tiles * p.tile_out + cut * NARROW;
+        t->live = m < tiles_of(p, plan, s);
         t->x = m % segment.tiles_w * segment.bw;
         m /= segment.tiles_w;
         t->y = m % segment.tiles_h * segment.bh;
@@ -99,17 +137,18 @@ template <int EPILOGUE> static __device__ bool tile_at(const rcnn_sm90_conv &p, 
 
 /* ------------------------------------------------------------- producer */
 
-template <typename G, int EPILOGUE> static __device__ void produce(const rcnn_sm90_conv &p, const layout &at, int live0)
+template <typename G> static __device__ void produce(const rcnn_sm90_conv &p, const layout &at, const schedule &plan)
 {
-    const uint32_t rank = cluster_rank();
     const int step = gridDim.x / CLUSTER;
-    const uint32_t half = G::WEIGHT_BYTES / CLUSTER;
     int stage = 0;
     uint32_t parity = 1; /* the first wait for an empty stage passes */
     tile t;
-    for (int index = blockIdx.x / CLUSTER; tile_at<EPILOGUE>(p, live0, index, rank, &t); index += step) {
+    for (int index = blockIdx.x / CLUSTER; tile_at(p, plan, index, &t); index += step) {
         const rcnn_sm90_segment &segment = p.segment[t.segment];
-        const uint32_t bytes = segment.bn * segment.bh * segment.bw * 128 + G::WEIGHT_BYTES;
+        const CUtensorMap *weights = t.narrow ? &segment.narrow_weights : &segment.weights;
+        const int share = (t.narrow ? NARROW : p.tile_out) / CLUSTER; /* outputs whose weights this block brings */
+        const uint32_t bytes = segment.bn * segment.bh * segment.bw * 128 + share * CLUSTER * 128;
+        const int out = t.out + plan.rank * share;
         for (int ky = 0; ky < p.kh; ky++) {
             for (int kx = 0; kx < p.kw; kx++) {
                 for (int chunk = 0; chunk < p.chunks; chunk++) {
@@ -119,9 +158,8 @@ template <typename G, int EPILOGUE> static __device__ void produce(const rcnn_sm
                     barrier_expect(arrived, bytes);
                     load_4d(slot, &segment.src, arrived, chunk * RCNN_SM90_CHUNK, t.x * p.stride + kx - p.pad,
                             t.y * p.stride + ky - p.pad, t.image);
-                    load_2d_multicast(slot + SRC_BYTES + rank * half, &segment.weights, arrived,
-                                      ((ky * p.kw + kx) * p.chunks + chunk) * RCNN_SM90_CHUNK,
-                                      t.out + rank * (p.tile_out / CLUSTER), (1 << CLUSTER) - 1);
+                    load_2d_multicast(slot + SRC_BYTES + plan.rank * share * 128, weights, arrived,
+                                      ((ky * p.kw + kx) * p.chunks + chunk) * RCNN_SM90_CHUNK, out, (1 << CLUSTER) - 1);
                     if (++stage == G::STAGES) {
                         stage = 0;
                         parity ^= 1;
@@ -141,6 +179,11 @@ template <typename G, int EPILOGUE> static __device__ void produce(const rcnn_sm
 }
 
 /* ------------------------------------------------------------- store warp */
+
+template <typename G> static __device__ __forceinline__ int chunks_of(const tile &t)
+{
+    return t.narrow ? NARROW / RCNN_SM90_CHUNK : G::CHUNKS;
+}
 
 /* Makes staging chunk `chunk` ready for 64 channels from `out` of a tile: brings the residual there, if there is one. */
 template <typename G, int RESIDUAL>
@@ -162,27 +205,26 @@ static __device__ void make_ready(const rcnn_sm90_conv &p, const layout &at, con
 
 /* One thread: sends staged chunks to memory and makes their places ready again, one chunk behind, so that the copy
  * engine has read a chunk when the next residual is written over it. */
-template <typename G, int EPILOGUE, int RESIDUAL>
-static __device__ void send(const rcnn_sm90_conv &p, const layout &at, int live0)
+template <typename G, int RESIDUAL>
+static __device__ void send(const rcnn_sm90_conv &p, const layout &at, const schedule &plan)
 {
-    const uint32_t rank = cluster_rank();
     const int step = gridDim.x / CLUSTER;
     const int first = blockIdx.x / CLUSTER;
     tile t, ahead; /* the tile being sent; the tile whose chunks are made ready */
     int ahead_index = first, ahead_chunk = 0;
-    bool more = tile_at<EPILOGUE>(p, live0, ahead_index, rank, &ahead);
+    bool more = tile_at(p, plan, ahead_index, &ahead);
     int serial = 0; /* chunks made ready */
     int sent = 0;
-    for (int index = first; tile_at<EPILOGUE>(p, live0, index, rank, &t); index += step) {
-        for (int c = 0; c < G::CHUNKS; c++, sent++) {
+    for (int index = first; tile_at(p, plan, index, &t); index += step) {
+        for (int c = 0; c < chunks_of<G>(t); c++, sent++) {
             /* ready: everything up to the chunk before the last one sent, plus the whole ring at the start */
             while (more && serial < (sent > 0 ? sent - 1 : 0) + G::STAGING) {
                 make_ready<G, RESIDUAL>(p, at, ahead, ahead.out + ahead_chunk * RCNN_SM90_CHUNK, serial % G::STAGING);
                 serial++;
-                if (++ahead_chunk == G::CHUNKS) {
+                if (++ahead_chunk == chunks_of<G>(ahead)) {
                     ahead_chunk = 0;
                     ahead_index += step;
-                    more = tile_at<EPILOGUE>(p, live0, ahead_index, rank, &ahead);
+                    more = tile_at(p, plan, ahead_index, &ahead);
                 }
             }
             barrier_wait(at.staged + 8 * (sent % G::STAGING), sent / G::STAGING % 2);
@@ -242,7 +284,7 @@ static __device__ __forceinline__ pixel pixel_at(const rcnn_sm90_segment &s, con
 }
 
 /* 64 channels at a time through a staging chunk. `serial` counts the chunks of this block. */
-template <typename G, int RESIDUAL, bool BF16>
+template <typename G, int CHUNKS, int RESIDUAL, bool BF16>
 static __device__ void store_tile(const rcnn_sm90_conv &p, const layout &at, const tile &t, const float *d, int *serial)
 {
     const rcnn_sm90_segment &segment = p.segment[t.segment];
@@ -262,7 +304,7 @@ static __device__ void store_tile(const rcnn_sm90_conv &p, const layout &at, con
         }
     }
 #pragma unroll
-    for (int chunk = 0; chunk < G::CHUNKS; chunk++, ++*serial) {
+    for (int chunk = 0; chunk < CHUNKS; chunk++, ++*serial) {
         const int place = *serial % G::STAGING;
         const uint32_t block = at.staging + place * STAGING_BYTES;
         const uint32_t added = RESIDUAL == UPSAMPLED ? at.top + place * TOP_BYTES : block;
@@ -327,7 +369,7 @@ static __device__ __forceinline__ void multiply_16x8(float *c, const uint32_t *a
  * 16 x 16 left factor. */
 template <bool BF16>
 static __device__ void predict_tile(const rcnn_sm90_conv &p, const tile &t, const float *d, const uint16_t *weights,
-                                    int live0)
+                                    int live)
 {
     const rcnn_sm90_segment &segment = p.segment[t.segment];
     const int thread = threadIdx.x - GROUP;
@@ -352,7 +394,7 @@ static __device__ void predict_tile(const rcnn_sm90_conv &p, const tile &t, cons
     }
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-        const pixel at = pixel_at(segment, t, thread / 32 * 16 + lane / 4 + 8 * i, t.segment == 0 ? live0 : segment.n);
+        const pixel at = pixel_at(segment, t, thread / 32 * 16 + lane / 4 + 8 * i, t.segment == 0 ? live : segment.n);
         if (!at.inside) {
             continue;
         }
@@ -388,8 +430,8 @@ static __device__ __forceinline__ int label_of(const rcnn_sm90_conv &p, int roi)
     return channel;
 }
 
-/* One tap of the 2x2 deconvolution, and the logit of the predicted class on top of it. live0 in pixels. */
-static __device__ void dot_tile(const rcnn_sm90_conv &p, const tile &t, const float *d, int live0)
+/* One tap of the 2x2 deconvolution, and the logit of the predicted class on top of it. live in pixels. */
+static __device__ void dot_tile(const rcnn_sm90_conv &p, const tile &t, const float *d, int live)
 {
     const rcnn_sm90_segment &segment = p.segment[0];
     const int thread = threadIdx.x - GROUP;
@@ -402,7 +444,7 @@ static __device__ void dot_tile(const rcnn_sm90_conv &p, const tile &t, const fl
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         const int row = thread / 32 * 16 + lane / 4 + 8 * i;
-        at[i] = t.live && row < segment.bw && t.x + row < live0 ? t.x + row : -1;
+        at[i] = t.live && row < segment.bw && t.x + row < live ? t.x + row : -1;
         if (at[i] >= 0) {
             channel[i] = label_of(p, at[i] / area);
         }
@@ -434,55 +476,72 @@ static __device__ void dot_tile(const rcnn_sm90_conv &p, const tile &t, const fl
 
 /* ------------------------------------------------------------- consumers */
 
-template <typename G, int TILE_OUT, int EPILOGUE, int RESIDUAL, bool BF16>
-static __device__ void consume(const rcnn_sm90_conv &p, const layout &at, const uint16_t *pred_weights, int live0)
+/* Where a consumer stands in the ring. */
+struct ring_place {
+    int stage;
+    uint32_t parity;
+};
+
+/* d = 64 pixels x N outputs of a tile. */
+template <typename G, int N, bool BF16>
+static __device__ __forceinline__ void multiply_tile(const rcnn_sm90_conv &p, const layout &at, ring_place *place,
+                                                     float *d)
 {
-    const uint32_t rank = cluster_rank();
     const int group = threadIdx.x / GROUP - 1;
     const int lane = threadIdx.x % 32;
-    const int step = gridDim.x / CLUSTER;
     const int steps = p.kh * p.kw * p.chunks;
-    float d[TILE_OUT / 2];
-    int stage = 0;
-    uint32_t parity = 0;
-    int serial = 0;
-    tile t;
-    for (int index = blockIdx.x / CLUSTER; tile_at<EPILOGUE>(p, live0, index, rank, &t); index += step) {
-        int held = -1; /* stage whose products may still be under way */
-        for (int s = 0; s < steps; s++) {
-            barrier_wait(at.full + 8 * stage, parity);
-            const uint32_t src = at.ring + stage * G::STAGE_BYTES + group * CONSUMER_ROWS * 128;
-            const uint32_t weights = at.ring + stage * G::STAGE_BYTES + SRC_BYTES;
-            wgmma_pin<TILE_OUT / 2>(d);
-            wgmma_fence();
+    int held = -1; /* stage whose products may still be under way */
+    for (int s = 0; s < steps; s++) {
+        barrier_wait(at.full + 8 * place->stage, place->parity);
+        const uint32_t src = at.ring + place->stage * G::STAGE_BYTES + group * CONSUMER_ROWS * 128;
+        const uint32_t weights = at.ring + place->stage * G::STAGE_BYTES + SRC_BYTES;
+        wgmma_pin<N / 2>(d);
+        wgmma_fence();
 #pragma unroll
-            for (int k = 0; k < RCNN_SM90_CHUNK / STEP_K; k++) {
-                wgmma<TILE_OUT, BF16>(d, tile_descriptor(src + k * 32), tile_descriptor(weights + k * 32),
-                                      s > 0 || k > 0);
-            }
-            wgmma_commit();
-            wgmma_pin<TILE_OUT / 2>(d);
-            wgmma_wait<1>();
-            if (held >= 0 && lane < CLUSTER) {
-                barrier_arrive_at(at.empty + 8 * held, lane);
-            }
-            held = stage;
-            if (++stage == G::STAGES) {
-                stage = 0;
-                parity ^= 1;
-            }
+        for (int k = 0; k < RCNN_SM90_CHUNK / STEP_K; k++) {
+            wgmma<N, BF16>(d, tile_descriptor(src + k * 32), tile_descriptor(weights + k * 32), s > 0 || k > 0);
         }
-        wgmma_wait<0>();
-        wgmma_pin<TILE_OUT / 2>(d);
-        if (lane < CLUSTER) {
+        wgmma_commit();
+        wgmma_pin<N / 2>(d);
+        wgmma_wait<1>();
+        if (held >= 0 && lane < CLUSTER) {
             barrier_arrive_at(at.empty + 8 * held, lane);
         }
+        held = place->stage;
+        if (++place->stage == G::STAGES) {
+            place->stage = 0;
+            place->parity ^= 1;
+        }
+    }
+    wgmma_wait<0>();
+    wgmma_pin<N / 2>(d);
+    if (lane < CLUSTER) {
+        barrier_arrive_at(at.empty + 8 * held, lane);
+    }
+}
+
+template <typename G, int TILE_OUT, int EPILOGUE, int RESIDUAL, bool BF16>
+static __device__ void consume(const rcnn_sm90_conv &p, const layout &at, const schedule &plan,
+                               const uint16_t *pred_weights)
+{
+    const int step = gridDim.x / CLUSTER;
+    float d[TILE_OUT / 2];
+    ring_place place = {0, 0};
+    int serial = 0;
+    tile t;
+    for (int index = blockIdx.x / CLUSTER; tile_at(p, plan, index, &t); index += step) {
+        if (EPILOGUE == RCNN_SM90_STORE && TILE_OUT > NARROW && t.narrow) {
+            multiply_tile<G, NARROW, BF16>(p, at, &place, d);
+            store_tile<G, NARROW / RCNN_SM90_CHUNK, RESIDUAL, BF16>(p, at, t, d, &serial);
+            continue;
+        }
+        multiply_tile<G, TILE_OUT, BF16>(p, at, &place, d);
         if constexpr (EPILOGUE == RCNN_SM90_STORE) {
-            store_tile<G, RESIDUAL, BF16>(p, at, t, d, &serial);
+            store_tile<G, G::CHUNKS, RESIDUAL, BF16>(p, at, t, d, &serial);
         } else if constexpr (EPILOGUE == RCNN_SM90_PRED) {
-            predict_tile<BF16>(p, t, d, pred_weights, live0);
+            predict_tile<BF16>(p, t, d, pred_weights, plan.live);
         } else {
-            dot_tile(p, t, d, live0);
+            dot_tile(p, t, d, plan.live);
         }
     }
 }
@@ -529,22 +588,23 @@ __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(BLOCK, 1)
     }
     if (EPILOGUE == RCNN_SM90_PRED) {
         for (int i = threadIdx.x; i < 16 * 256; i += BLOCK) {
-            pred_weights[i / 256 * PRED_PITCH + i % 256] = static_cast<const uint16_t *>(p.pred_weights)[i];
+            pred_weights[i / 256 * PRED_PITCH + i % 256] =
+                i / 256 < p.pred_out ? static_cast<const uint16_t *>(p.pred_weights)[i] : (uint16_t)0;
         }
     }
-    const int live0 = live_of_first(p);
+    const schedule plan = make_schedule(p, EPILOGUE == RCNN_SM90_STORE && TILE_OUT > NARROW);
     __syncthreads();
     cluster_sync();
     if (threadIdx.x < GROUP) {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
         if (threadIdx.x == 0) {
-            produce<G, EPILOGUE>(p, at, live0);
+            produce<G>(p, at, plan);
         } else if (EPILOGUE == RCNN_SM90_STORE && threadIdx.x == 32) {
-            send<G, EPILOGUE, RESIDUAL>(p, at, live0);
+            send<G, RESIDUAL>(p, at, plan);
         }
     } else {
         asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
-        consume<G, TILE_OUT, EPILOGUE, RESIDUAL, BF16>(p, at, pred_weights, live0);
+        consume<G, TILE_OUT, EPILOGUE, RESIDUAL, BF16>(p, at, plan, pred_weights);
     }
 }
 

@@ -31,10 +31,11 @@ typedef enum rcnn_sm90_residual {
 
 /* One feature map. A tile is `bn` images x `bh` rows x `bw` columns of outputs, at most RCNN_SM90_TILE_ROWS together. */
 typedef struct rcnn_sm90_segment {
-    CUtensorMap src;      /* [n][height][width][channels], box bn x bh x bw x 64                 */
-    CUtensorMap weights;  /* [out][taps * channels], box tile_out (/ 2 in clusters) x 64          */
-    CUtensorMap dst;      /* [n][out_height][out_width][out], box as src; STORE only              */
-    CUtensorMap residual; /* box as dst, or a quarter of it for UPSAMPLED                        */
+    CUtensorMap src;            /* [n][height][width][channels], box bn x bh x bw x 64                 */
+    CUtensorMap weights;        /* [out][taps * channels], box tile_out (/ 2 in clusters) x 64          */
+    CUtensorMap narrow_weights; /* the same with box 64 / 2 x 64; STORE with tile_out > 64 */
+    CUtensorMap dst;            /* [n][out_height][out_width][out], box as src; STORE only              */
+    CUtensorMap residual;       /* box as dst, or a quarter of it for UPSAMPLED                        */
     const float *bias;
     float *pred; /* PRED: [n][out_height][out_width][pred_out]                                   */
     int32_t n, out_height, out_width;

@@ -112,6 +112,16 @@ void rcnn_cuda_frames_close(rcnn_backend *backend);
 rcnn_status rcnn_cuda_stage(rcnn_backend *backend, int32_t slot, const rcnn_frame *frame, rcnn_error *err);
 rcnn_status rcnn_cuda_finish(rcnn_backend *backend, int32_t slot, rcnn_error *err);
 rcnn_status rcnn_cuda_wait(rcnn_backend *backend, int32_t slot, rcnn_error *err);
+/* For deliver.c. Runs staged from now on have room for deliveries of that many bytes. */
+void rcnn_cuda_frames_reserve(rcnn_backend *backend, size_t delivery_bytes);
+size_t rcnn_cuda_frames_reserved(const rcnn_backend *backend);
+/* Host address of what the slot's last run delivered; NULL before the first. */
+const unsigned char *rcnn_cuda_frames_block(const rcnn_backend *backend, int32_t slot);
+
+/* ------------------------------------------------------------- results (deliver.c), vtable entries */
+
+/* Where a block has the run's rcnn_cuda_fault, for wait; results follow. */
+#define RCNN_CUDA_DELIVERY_HEADER 256
 rcnn_status rcnn_cuda_prepare_delivery(rcnn_backend *backend, const rcnn_graph *graph, const rcnn_delivery *delivery,
                                        size_t *scratch_bytes, rcnn_error *err);
 rcnn_status rcnn_cuda_deliver(rcnn_backend *backend, const rcnn_graph *graph, const rcnn_delivery *delivery,
@@ -133,10 +143,9 @@ rcnn_status rcnn_cuda_mark(rcnn_backend *backend, int32_t index, rcnn_error *err
 rcnn_status rcnn_cuda_marks_ms(rcnn_backend *backend, int32_t count, double *ms, rcnn_error *err);
 
 /* Work that follows device counts. `buckets` rising row numbers, the last one the capacity; body(context, b, stream)
- * enqueues the work for up to buckets[b] rows. Recording: a SWITCH (or IF) node runs the smallest bucket that holds the
- * live rows (none when there are no rows). Not recording: the last bucket. */
+ * enqueues the work for up to buckets[b] rows. Recording: a SWITCH node runs the smallest bucket that holds the live rows
+ * (none when there are no rows). Not recording, and with drivers before CUDA 12.8: the last bucket. */
 typedef rcnn_status (*rcnn_cuda_bucket_fn)(void *context, int32_t bucket, cudaStream_t stream, rcnn_error *err);
-#define RCNN_CUDA_BUCKETS_MAX 8
 rcnn_status rcnn_cuda_by_rows(rcnn_backend *backend, const int32_t *counts, int32_t images, const int32_t *buckets,
                               int32_t bucket_count, rcnn_cuda_bucket_fn body, void *context, cudaStream_t stream,
                               rcnn_error *err);
@@ -159,7 +168,7 @@ void rcnn_cuda_dnn_close(rcnn_backend *backend);
 #undef OP
 
 /* claim.c: which runs of ops are one kernel. */
-int32_t rcnn_cuda_claim(rcnn_backend *backend, const rcnn_graph *graph, int32_t first);
+int32_t rcnn_cuda_claim(rcnn_backend *backend, const rcnn_graph *graph, int32_t first, int32_t *keep_between);
 
 /* For the ops' files. */
 static inline void *rcnn_cuda_value(const rcnn_args *args, rcnn_value_id id)

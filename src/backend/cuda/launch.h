@@ -64,6 +64,21 @@ typedef struct rcnn_cuda_fault_place { /* handed to kernels that check numbers *
     int32_t op;
 } rcnn_cuda_fault_place;
 
+/* frame.cu: *dst = *frame, which is host memory and may change after the return; *fault = none. */
+cudaError_t rcnn_cuda_frame_launch(const rcnn_cuda_frame *frame, rcnn_cuda_frame *dst, rcnn_cuda_fault *fault,
+                                   cudaStream_t stream);
+
+/* record_switch.cu: the value of a SWITCH node = the smallest bucket that holds the live rows, bucket_count (no body)
+ * when there are none. */
+#define RCNN_CUDA_BUCKETS_MAX 8
+typedef struct rcnn_cuda_switch {
+    unsigned long long handle; /* cudaGraphConditionalHandle */
+    const int32_t *counts;     /* [images] */
+    int32_t images, bucket_count;
+    int32_t buckets[RCNN_CUDA_BUCKETS_MAX]; /* rising */
+} rcnn_cuda_switch;
+cudaError_t rcnn_cuda_switch_launch(const rcnn_cuda_switch *p, cudaStream_t stream);
+
 typedef struct rcnn_cuda_decode { /* rcnn_decode */
     float weight[4];
     int32_t multiply, clamp_both;
@@ -273,8 +288,13 @@ typedef struct rcnn_cuda_conv {
     int32_t count_images;
 } rcnn_cuda_conv;
 
-/* conv_direct.cu: any convolution, plain and slow: where no library engine or own kernel takes it. */
+/* conv_direct.cu: any convolution, plain and slow: where no library engine or own kernel takes it. dst_type F32 or type;
+ * bias NULL is zero. */
 cudaError_t rcnn_cuda_conv_direct_launch(const rcnn_cuda_conv *p, cudaStream_t stream);
+
+/* conv_thin.cu: 1x1, stride 1, to at most 16 outputs from 32, 64, 128 or 256 channels (all of src_channels), one group, no
+ * residual; type F16 or BF16, dst_type F32 or type. weights [out][in]. Tensor cores of sm_80 and later. */
+cudaError_t rcnn_cuda_conv_thin_launch(const rcnn_cuda_conv *p, cudaStream_t stream);
 
 /* conv_epilogue.cu: in place dst = relu?(dst + bias (+ residual)) over rows x out, after an engine that cannot fuse. */
 cudaError_t rcnn_cuda_conv_epilogue_launch(const rcnn_cuda_conv *p, cudaStream_t stream);
@@ -290,6 +310,24 @@ typedef struct rcnn_cuda_stem {
     int32_t n, height, width, conv_height, conv_width, pool_height, pool_width;
 } rcnn_cuda_stem;
 cudaError_t rcnn_cuda_stem_launch(const rcnn_cuda_stem *p, cudaStream_t stream);
+
+/* bottleneck.cu: a whole ResNet block of stride 1 with 64 inner and 256 outer channels in one kernel: 1x1, 3x3 and 1x1
+ * convolution with bias and ReLU, plus src itself (256 channels) or its 1x1 shortcut convolution (64 channels). Tensor
+ * cores of sm_80 and later; type F16 or BF16. dst must not overlap src: tiles read their neighbours' pixels. */
+typedef struct rcnn_cuda_bottleneck {
+    const void *src;      /* [n,height,width,channels], channels 256 or 64    */
+    const void *weights1; /* [64][channels], of type as the others            */
+    const void *weights2; /* [64][3][3][64]                                   */
+    const void *weights3; /* [256][64]                                        */
+    const void *shortcut; /* [256][64]; NULL with 256 channels                */
+    const float *bias1, *bias2, *bias3, *shortcut_bias;
+    void *dst; /* [n,height,width,256] */
+    rcnn_cuda_type type;
+    int32_t n, height, width, channels;
+} rcnn_cuda_bottleneck;
+/* Shared memory a block takes; the device must allow that much (sharedMemPerBlockOptin). */
+size_t rcnn_cuda_bottleneck_shared(int32_t channels);
+cudaError_t rcnn_cuda_bottleneck_launch(const rcnn_cuda_bottleneck *p, cudaStream_t stream);
 
 /* deconv_shuffle.cu: gemm [live*p*p, 4*out] (tap a*2+b major, then out) -> dst [live,2p,2p,out] = relu?(gemm + bias). */
 typedef struct rcnn_cuda_deconv_shuffle {

@@ -1,0 +1,99 @@
+#!/bin/sh
+# Builds, tests and measures on a machine with an NVIDIA GPU; what it finds lands in a folder.
+#
+#   scripts/gpu_suite.sh [-o DIR] [-b BUILD] [-c COMMIT] [-n NUCLEI_DIR] STEP...
+#
+# Steps: build, test (ctest label gpu and the op list, JUnit), sanitize (compute-sanitizer memcheck, racecheck, initcheck),
+# accuracy (mask AP of fp32, fp16, bf16 on the nuclei validation set: NUCLEI_DIR holds img/ and instances_val.json),
+# bench (against torchvision, alternating), quick (bench of our side only), soak (10,000 images of 50 sizes).
+# COMMIT is written into the results where the tree has no .git.
+set -u
+cd "$(dirname "$0")/.."
+out=out/gpu build=build/cuda commit=$(git describe --always --dirty 2>/dev/null || echo unknown) nuclei=carry/nuclei
+while getopts o:b:c:n: option; do
+    case $option in
+    o) out=$OPTARG ;;
+    b) build=$OPTARG ;;
+    c) commit=$OPTARG ;;
+    n) nuclei=$OPTARG ;;
+    *) exit 2 ;;
+    esac
+done
+shift $((OPTIND - 1))
+mkdir -p "$out"
+model=models/mask_rcnn_r50_fpn_nuclei.safetensors
+rcnn=$build/tools/rcnn/rcnn
+export RCNN_CUDA_MODULE="$PWD/$build/librcnn_cuda.so" RCNN_CACHE_DIR="$out/cache"
+failed=0
+
+say() { printf '\n== %s\n' "$*"; }
+
+step_build() {
+    cmake --preset cuda -B "$build" -DRCNN_CUDA_ARCHITECTURES="${RCNN_GPU_ARCH:-90}" >"$out/configure.log" 2>&1 &&
+        cmake --build "$build" >"$out/build.log" 2>&1 || { tail -30 "$out/configure.log" "$out/build.log"; return 1; }
+}
+
+step_test() {
+    ctest --test-dir "$build" -L "gpu|ops|golden|api" --output-on-failure --output-junit "$PWD/$out/ctest_gpu.xml" \
+        -j 4 >"$out/ctest.log" 2>&1
+    status=$?
+    grep -E 'Test +#|tests passed|tests failed|did not run|Skipped|Failed|Total Test' "$out/ctest.log" | tail -60
+    return $status
+}
+
+# A tool over the op list and one whole run: what the sanitizers see fits in minutes.
+step_sanitize() {
+    status=0
+    for tool in memcheck racecheck initcheck; do
+        for program in "tests/ops/test_ops --backend cuda --type f16" "tools/rcnn/rcnn detect samples/tissue.jpg -m $model --device cuda --masks rle --json -"; do
+            compute-sanitizer --tool $tool --error-exitcode 9 $build/$program >"$out/sanitizer_$tool.log" 2>&1 ||
+                { echo "$tool: $program: exit $?"; status=1; }
+            echo "$tool: $program: $(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$out/sanitizer_$tool.log" | tail -1)"
+        done
+    done
+    return $status
+}
+
+step_accuracy() {
+    status=0
+    for precision in fp32 tf32 fp16 bf16; do
+        "$rcnn" eval -m $model --images "$nuclei/img" -a "$nuclei/instances_val.json" --max-dets 1,10,400 --device cuda \
+            --precision $precision --json "$out/eval_$precision.json" >"$out/eval_$precision.log" 2>&1 || status=1
+        echo "$precision: $(grep -E 'AP' "$out/eval_$precision.log" | head -8 | tr '\n' ' ')"
+    done
+    return $status
+}
+
+bench_image() { ls "$nuclei"/bench.png 2>/dev/null || echo samples/crowded.png; }
+
+step_bench() {
+    python3 bench/compare_gpu.py --build "$build" --image "$(bench_image)" --model $model --commit "$commit" --work "$out/work" \
+        ${RCNN_GPU_BENCH:-} >"$out/gpu_compare.json" 2>"$out/bench.log" || { tail -20 "$out/bench.log"; return 1; }
+    python3 - "$out/gpu_compare.json" <<'PY'
+import json, sys
+d = json.load(open(sys.argv[1]))
+for side in ("rcnn", "peer"):
+    for name, v in d.get(side, {}).items():
+        if isinstance(v, dict) and "median_ms" in v:
+            print(f"{side} {name}: {v['median_ms']:.3f} ms ({v['p10_ms']:.3f}..{v['p90_ms']:.3f})",
+                  {k: v[k] for k in ("images_per_s", "detections", "device_mb", "first_run_ms", "stages_ms", "host_syncs") if k in v})
+print({k: v for k, v in d.items() if k.startswith("torchvision_over") or k == "ceilings"})
+PY
+}
+
+step_quick() { RCNN_GPU_BENCH="--no-peer --rounds 2 --samples 60 ${RCNN_GPU_BENCH:-}" step_bench; }
+
+step_soak() {
+    "$build/bench/bench_gpu" -m $model --image "$out/work/small.ppm" --soak 10000 --sizes 50 >"$out/soak.jsonl" 2>"$out/soak.log" ||
+        { tail -5 "$out/soak.log"; return 1; }
+    cat "$out/soak.jsonl"
+}
+
+for step in "$@"; do
+    say "$step"
+    start=$(date +%s)
+    "step_$step" || { echo "$step: FAILED"; failed=1; }
+    echo "($step took $(($(date +%s) - start)) s)"
+done
+rm -rf "$out/work"/*.safetensors
+exit $failed
