@@ -1,5 +1,4 @@
-/* Runs kernels for emulate.h: threads of a block as coroutines on one operating system thread, and the few runtime
- * functions of include/cuda_runtime_api.h on host memory. */
+/* Runs kernels for emulate.h: threads of a block as coroutines on one operating system thread. */
 #include "emulate/emulate.h"
 
 #include <elf.h>
@@ -25,10 +24,8 @@
 #define RCNN_ASAN 0
 #endif
 
-#define THREADS_MAX   1024
-#define SHARED_STATIC 49152  /* dynamic shared memory without asking       */
-#define SHARED_OPT_IN 101376 /* with: what sm_86 and sm_89 have, the least */
-#define STACK_BYTES   ((size_t)(RCNN_ASAN ? 512 : 64) << 10)
+#define THREADS_MAX RCNN_EMULATE_THREADS_MAX
+#define STACK_BYTES ((size_t)(RCNN_ASAN ? 512 : 64) << 10)
 
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
@@ -102,6 +99,8 @@ typedef struct thread {
 
 static thread threads[THREADS_MAX];
 static int thread_count, current;
+static fiber fibers[THREADS_MAX];
+static int fiber_count;
 static std::vector<fiber *> idle_fibers;
 static void *scheduler_top;
 #if RCNN_ASAN
@@ -166,7 +165,7 @@ static fiber *take_fiber(void)
         fprintf(stderr, "emulate: no memory for stacks\n");
         exit(1);
     }
-    fiber *f = new fiber();
+    fiber *f = &fibers[fiber_count++];
     f->stack = memory + page;
     f->stack_top = first_stack_top(memory + page, run_threads_forever);
     return f;
@@ -394,7 +393,30 @@ void *rcnn_emulate_dynamic_shared(void)
 /* ------------------------------------------------------------- launching */
 
 static cudaError_t last_error = cudaSuccess;
-static std::map<const void *, int> shared_limits; /* from cudaFuncSetAttribute */
+static std::map<const void *, int> shared_limits; /* dynamic bytes that a kernel may have */
+
+cudaError_t cudaFuncSetAttribute(const void *function, enum cudaFuncAttribute attribute, int value)
+{
+    if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize) {
+        if (value < 0 || value > RCNN_EMULATE_SHARED_OPT_IN) {
+            return cudaErrorInvalidValue;
+        }
+        shared_limits[function] = value;
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError(void)
+{
+    const cudaError_t error = last_error;
+    last_error = cudaSuccess;
+    return error;
+}
+
+cudaError_t cudaPeekAtLastError(void)
+{
+    return last_error;
+}
 
 static void run_block(void)
 {
@@ -421,8 +443,9 @@ static cudaError_t check_launch(const void *kernel, dim3 grid, dim3 block, size_
         return cudaErrorInvalidConfiguration;
     }
     const auto limit = shared_limits.find(kernel);
-    return shared > (size_t)(limit == shared_limits.end() ? SHARED_STATIC : limit->second) ? cudaErrorInvalidValue
-                                                                                           : cudaSuccess;
+    return shared > (size_t)(limit == shared_limits.end() ? RCNN_EMULATE_SHARED_PLAIN : limit->second)
+               ? cudaErrorInvalidValue
+               : cudaSuccess;
 }
 
 void rcnn_emulate_launch(const char *name, const void *kernel, dim3 grid, dim3 block, size_t shared,
@@ -463,94 +486,4 @@ void rcnn_emulate_launch(const char *name, const void *kernel, dim3 grid, dim3 b
 void rcnn_emulate_order(int order)
 {
     falling = order & 1;
-}
-
-/* ------------------------------------------------------------- runtime */
-
-const char *cudaGetErrorName(cudaError_t error)
-{
-    switch (error) {
-    case cudaSuccess:
-        return "cudaSuccess";
-    case cudaErrorInvalidValue:
-        return "cudaErrorInvalidValue";
-    case cudaErrorMemoryAllocation:
-        return "cudaErrorMemoryAllocation";
-    case cudaErrorInvalidConfiguration:
-        return "cudaErrorInvalidConfiguration";
-    default:
-        return "cudaErrorUnknown";
-    }
-}
-
-const char *cudaGetErrorString(cudaError_t error)
-{
-    return cudaGetErrorName(error);
-}
-
-cudaError_t cudaGetLastError(void)
-{
-    const cudaError_t error = last_error;
-    last_error = cudaSuccess;
-    return error;
-}
-
-cudaError_t cudaPeekAtLastError(void)
-{
-    return last_error;
-}
-
-cudaError_t cudaGetDevice(int *device)
-{
-    *device = 0;
-    return cudaSuccess;
-}
-
-cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, int device)
-{
-    switch (attribute) {
-    case cudaDevAttrMaxThreadsPerBlock:
-        *value = THREADS_MAX;
-        break;
-    case cudaDevAttrMaxSharedMemoryPerBlock:
-        *value = SHARED_STATIC;
-        break;
-    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-        *value = SHARED_OPT_IN;
-        break;
-    case cudaDevAttrMultiProcessorCount:
-        *value = 4;
-        break;
-    default:
-        return cudaErrorInvalidValue;
-    }
-    return device == 0 ? cudaSuccess : cudaErrorInvalidValue;
-}
-
-cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t)
-{
-    memset(memory, value, bytes);
-    return cudaSuccess;
-}
-
-cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, enum cudaMemcpyKind, cudaStream_t)
-{
-    memcpy(dst, src, bytes);
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamSynchronize(cudaStream_t)
-{
-    return cudaSuccess;
-}
-
-cudaError_t cudaFuncSetAttribute(const void *function, enum cudaFuncAttribute attribute, int value)
-{
-    if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize) {
-        if (value < 0 || value > SHARED_OPT_IN) {
-            return cudaErrorInvalidValue;
-        }
-        shared_limits[function] = value;
-    }
-    return cudaSuccess;
 }

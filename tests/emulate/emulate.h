@@ -93,6 +93,10 @@ struct dim3 {
 
 /* ------------------------------------------------------------- launching */
 
+#define RCNN_EMULATE_THREADS_MAX   1024
+#define RCNN_EMULATE_SHARED_PLAIN  49152  /* dynamic shared memory without asking       */
+#define RCNN_EMULATE_SHARED_OPT_IN 232448 /* with: sm_90's */
+
 extern uint3 threadIdx, blockIdx; /* of the thread that runs now */
 extern dim3 blockDim, gridDim;
 static const int warpSize = 32;

@@ -3,6 +3,8 @@
 #ifndef RCNN_TESTS_OPS_OP_LIST_H
 #define RCNN_TESTS_OPS_OP_LIST_H
 
+#include <stdbool.h>
+
 #include "backend/backend.h"
 
 /* Options as in test_ops.c. The exit status: 0, 1 after failures, 2 for a bad command line. again (may be NULL) is called
@@ -10,7 +12,8 @@
 int op_list_main(int argc, char **argv, const rcnn_backend_vt *const *backends, int32_t count,
                  void (*again)(int second));
 
-/* Options as in test_spans.c. The exit status; ends the program with 77 when nothing but ref works. */
-int span_list_main(int argc, char **argv, const rcnn_backend_vt *const *backends, int32_t count);
+/* Options as in test_spans.c. The exit status; ends the program with 77 when nothing but ref works. small_only: leaves out
+ * what takes an emulator minutes. */
+int span_list_main(int argc, char **argv, const rcnn_backend_vt *const *backends, int32_t count, bool small_only);
 
 #endif

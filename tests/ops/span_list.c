@@ -13,6 +13,7 @@ typedef struct piece {
     const char *name;
     void (*build)(net *n, const int32_t *p);
     int32_t p[6];
+    bool large; /* more than the emulator can chew */
 } piece;
 
 /* p: images, height, width */
@@ -157,23 +158,30 @@ static void build_box_head(net *n, const int32_t *p)
 }
 
 static const piece PIECES[] = {
-    {"stem 64x96", build_stem, {1, 64, 96}},
-    {"stem odd, batch 2", build_stem, {2, 61, 75}},
-    {"stem one pixel", build_stem, {1, 1, 1}},
-    {"stem 32x352", build_stem, {1, 32, 352}},
-    {"bottlenecks 64-64-256", build_bottlenecks, {1, 24, 34, 64, 64, 1}},
-    {"bottlenecks 64-64-256 odd, batch 2", build_bottlenecks, {2, 13, 21, 64, 64, 1}},
-    {"bottlenecks 64-64-256 one row", build_bottlenecks, {1, 1, 40, 64, 64, 1}},
-    {"bottlenecks stride 2", build_bottlenecks, {1, 15, 18, 64, 32, 2}},
-    {"top down", build_top_down, {1, 24, 34, 12, 17, 64}},
-    {"top down odd, batch 2", build_top_down, {2, 25, 13, 13, 7, 32}},
-    {"rpn heads", build_rpn_heads, {1, 20, 28, 64}},
-    {"rpn heads odd, batch 2", build_rpn_heads, {2, 17, 13, 32}},
-    {"mask head", build_mask_head, {1, 40, 3, 32, 8, 4}},
-    {"mask head, 2 images", build_mask_head, {2, 12, 12, 16, 80, 4}},
-    {"mask head, one convolution", build_mask_head, {1, 5, 5, 16, 1, 1}},
-    {"box head", build_box_head, {1, 60, 50, 16, 64, 20}},
-    {"box head, 3 images", build_box_head, {3, 30, 11, 8, 40, 3}},
+    {"stem 32x64", build_stem, {1, 32, 64}, false},
+    {"stem odd, batch 2", build_stem, {2, 41, 35}, false},
+    {"stem one pixel", build_stem, {1, 1, 1}, false},
+    {"stem 64x352", build_stem, {1, 64, 352}, true},
+    {"stem 224x320, batch 2", build_stem, {2, 224, 320}, true},
+    {"bottlenecks 64-64-256", build_bottlenecks, {1, 9, 18, 64, 64, 1}, false},
+    {"bottlenecks 64-64-256 one row, batch 2", build_bottlenecks, {2, 1, 19, 64, 64, 1}, false},
+    {"bottlenecks 64-64-256, large", build_bottlenecks, {1, 40, 50, 64, 64, 1}, true},
+    {"bottlenecks 64-64-256 odd, batch 2", build_bottlenecks, {2, 13, 21, 64, 64, 1}, true},
+    {"bottlenecks stride 2", build_bottlenecks, {1, 7, 10, 64, 32, 2}, false},
+    {"bottlenecks stride 2, large", build_bottlenecks, {1, 31, 42, 128, 64, 2}, true},
+    {"top down", build_top_down, {1, 8, 14, 4, 7, 64}, false},
+    {"top down odd, batch 2", build_top_down, {2, 9, 5, 5, 3, 32}, false},
+    {"top down, large", build_top_down, {1, 50, 68, 25, 34, 256}, true},
+    {"rpn heads", build_rpn_heads, {1, 12, 16, 64}, false},
+    {"rpn heads odd, batch 2", build_rpn_heads, {2, 9, 7, 32}, false},
+    {"rpn heads, large", build_rpn_heads, {1, 25, 34, 256}, true},
+    {"mask head", build_mask_head, {1, 9, 3, 16, 8, 4}, false},
+    {"mask head, 2 images", build_mask_head, {2, 6, 6, 8, 80, 4}, false},
+    {"mask head, one convolution", build_mask_head, {1, 3, 3, 16, 1, 1}, false},
+    {"mask head, large", build_mask_head, {1, 40, 5, 64, 80, 4}, true},
+    {"box head", build_box_head, {1, 30, 20, 16, 64, 20}, false},
+    {"box head, 3 images", build_box_head, {3, 30, 11, 8, 40, 3}, false},
+    {"box head, large", build_box_head, {2, 200, 170, 32, 256, 80}, true},
 };
 
 /* -------------------------------------------------------------- comparing */
@@ -353,7 +361,7 @@ static bool is_wanted(const char *name, const char *filter)
     return !filter || strstr(name, filter);
 }
 
-static void check_backend(const rcnn_backend_vt *vt, const char *filter)
+static void check_backend(const rcnn_backend_vt *vt, const char *filter, bool small_only)
 {
     static net graves[PIECE_COUNT * ONE_OP_TYPE_COUNT];
     int32_t grave_count = 0;
@@ -371,7 +379,7 @@ static void check_backend(const rcnn_backend_vt *vt, const char *filter)
             continue;
         }
         for (size_t i = 0; i < PIECE_COUNT; i++) {
-            if (is_wanted(PIECES[i].name, filter)) {
+            if (is_wanted(PIECES[i].name, filter) && !(small_only && PIECES[i].large)) {
                 check_piece(&PIECES[i], vt, backend, (one_op_type)type, graves, &grave_count);
             }
         }
@@ -385,7 +393,7 @@ static void check_backend(const rcnn_backend_vt *vt, const char *filter)
     }
 }
 
-int span_list_main(int argc, char **argv, const rcnn_backend_vt *const *backends, int32_t count)
+int span_list_main(int argc, char **argv, const rcnn_backend_vt *const *backends, int32_t count, bool small_only)
 {
     const char *only_backend = NULL, *filter = NULL;
     int tested = 0;
@@ -400,7 +408,7 @@ int span_list_main(int argc, char **argv, const rcnn_backend_vt *const *backends
         char text[512];
         if (backends[b] != &rcnn_backend_ref && (!only_backend || strcmp(only_backend, backends[b]->name) == 0) &&
             backends[b]->probe(text, sizeof text) == RCNN_OK) {
-            check_backend(backends[b], filter);
+            check_backend(backends[b], filter, small_only);
             tested++;
         }
     }

@@ -10,5 +10,5 @@ int main(int argc, char **argv)
     for (int32_t b = 0; b < rcnn_backend_registry_count() && count < 8; b++) {
         backends[count++] = rcnn_backend_registry_get(b);
     }
-    return span_list_main(argc, argv, backends, count);
+    return span_list_main(argc, argv, backends, count, false);
 }
