@@ -1,6 +1,8 @@
 /* The parts of the cuda backend's host side that need no GPU: weights in the orders of their kernels, kernel structs,
  * faults and claims. Device memory is host memory here; the headers of CUDA are those of tests/emulate. */
-#include "backend/cuda/cuda.h"
+#include "backend/cuda/bottleneck.h"
+#include "backend/cuda/conv.h"
+#include "backend/cuda/conv_sm90_ops.h"
 #include "base/memory.h"
 #include "harness.h"
 #include "ops/half.h"
@@ -45,6 +47,53 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
     (void)stream;
     return cudaSuccess;
+}
+
+/* Hopper's kernels take a MASK_LOGIT and its next here; a claimed run is prepared by noting how long it is. */
+int32_t rcnn_sm90_match(const rcnn_backend *backend, const rcnn_graph *graph, int32_t first)
+{
+    return backend->sm == 90 && graph->ops[first].kind == RCNN_OP_MASK_LOGIT ? 2 : 0;
+}
+
+int32_t rcnn_cuda_match_bottleneck(const rcnn_backend *backend, const rcnn_graph *graph, int32_t first)
+{
+    (void)backend;
+    (void)graph;
+    (void)first;
+    return 0;
+}
+
+static int32_t rows_span; /* what span.c would answer */
+static int32_t prepared;
+
+int32_t rcnn_cuda_match_rows_span(const rcnn_graph *graph, int32_t first)
+{
+    return graph->ops[first].rows == RCNN_NO_VALUE ? 0 : rows_span;
+}
+
+rcnn_status rcnn_sm90_prepare(rcnn_backend *backend, const rcnn_graph *graph, int32_t first, int32_t count,
+                              rcnn_kernel **out, size_t *scratch_bytes, rcnn_error *err)
+{
+    return rcnn_cuda_prepare_conv(backend, graph, first, count, out, scratch_bytes, err);
+}
+
+rcnn_status rcnn_cuda_prepare_bottleneck(rcnn_backend *backend, const rcnn_graph *graph, int32_t first, int32_t count,
+                                         rcnn_kernel **out, size_t *scratch_bytes, rcnn_error *err)
+{
+    return rcnn_cuda_prepare_conv(backend, graph, first, count, out, scratch_bytes, err);
+}
+
+rcnn_status rcnn_cuda_prepare_conv(rcnn_backend *backend, const rcnn_graph *graph, int32_t first, int32_t count,
+                                   rcnn_kernel **out, size_t *scratch_bytes, rcnn_error *err)
+{
+    (void)backend;
+    (void)graph;
+    (void)first;
+    (void)out;
+    (void)scratch_bytes;
+    (void)err;
+    prepared = count;
+    return RCNN_OK;
 }
 
 static void open_backend(rcnn_backend *backend)
@@ -306,29 +355,66 @@ static void build_stem(stem_graph *s, rcnn_dtype dtype, int32_t channels, bool p
     CHECK_OK(rcnn_graph_add_op(&s->graph, &pool, &err), err);
 }
 
+static int32_t claimed(rcnn_backend *backend, const rcnn_graph *graph, int32_t first)
+{
+    int32_t keep = 1;
+    const int32_t count = rcnn_cuda_claim(backend, graph, first, &keep);
+    CHECK(keep == 0);
+    return count;
+}
+
 TEST(the_stem_is_claimed)
 {
     rcnn_backend backend = {.sm = 80};
     stem_graph s;
     build_stem(&s, RCNN_F16, 4, false);
-    CHECK(rcnn_cuda_claim(&backend, &s.graph, 0) == 1);
-    CHECK(rcnn_cuda_claim(&backend, &s.graph, 1) == 2);
-    CHECK(rcnn_cuda_claim(&backend, &s.graph, 2) == 1);
+    CHECK(claimed(&backend, &s.graph, 0) == 1);
+    CHECK(claimed(&backend, &s.graph, 1) == 2);
+    CHECK(claimed(&backend, &s.graph, 2) == 1);
     s.graph.ops[1].u.conv.relu = 0;
-    CHECK(rcnn_cuda_claim(&backend, &s.graph, 1) == 1);
+    CHECK(claimed(&backend, &s.graph, 1) == 1);
     s.graph.ops[1].u.conv.relu = 1;
     rcnn_graph_mark_output(&s.graph, s.conv);
-    CHECK_MSG(rcnn_cuda_claim(&backend, &s.graph, 1) == 1, "the convolution's output is wanted by others too");
+    CHECK_MSG(claimed(&backend, &s.graph, 1) == 1, "the convolution's output is wanted by others too");
     rcnn_graph_free(&s.graph);
     build_stem(&s, RCNN_F32, 4, false);
-    CHECK(rcnn_cuda_claim(&backend, &s.graph, 1) == 1);
+    CHECK(claimed(&backend, &s.graph, 1) == 1);
     rcnn_graph_free(&s.graph);
     build_stem(&s, RCNN_BF16, 3, false);
-    CHECK(rcnn_cuda_claim(&backend, &s.graph, 1) == 1);
+    CHECK(claimed(&backend, &s.graph, 1) == 1);
     rcnn_graph_free(&s.graph);
     build_stem(&s, RCNN_BF16, 4, true);
-    CHECK(rcnn_cuda_claim(&backend, &s.graph, 1) == 1);
+    CHECK(claimed(&backend, &s.graph, 1) == 1);
     rcnn_graph_free(&s.graph);
+}
+
+/* A span of packed rows ends where a kernel of Hopper begins; elsewhere it is taken whole. */
+TEST(spans_leave_hopper_its_own)
+{
+    rcnn_op ops[5] = {{.kind = RCNN_OP_CONV},
+                      {.kind = RCNN_OP_CONV},
+                      {.kind = RCNN_OP_DECONV},
+                      {.kind = RCNN_OP_CONV},
+                      {.kind = RCNN_OP_MASK_LOGIT}};
+    const rcnn_graph graph = {.ops = ops, .op_count = 5};
+    rcnn_backend backend = {.sm = 89};
+    rcnn_error err = {0};
+    rcnn_kernel *kernel;
+    size_t scratch;
+    int32_t keep = 0;
+    for (int i = 0; i < 5; i++) {
+        ops[i].w.in = 64;
+    }
+    rows_span = 5;
+    CHECK(rcnn_cuda_claim(&backend, &graph, 0, &keep) == 5 && keep == 1);
+    CHECK_OK(rcnn_cuda_prepare_claimed(&backend, &graph, 0, 5, &kernel, &scratch, &err), err);
+    CHECK(prepared == 5);
+    backend.sm = 90;
+    CHECK(rcnn_cuda_claim(&backend, &graph, 0, &keep) == 4 && keep == 1);
+    CHECK(rcnn_cuda_claim(&backend, &graph, 4, &keep) == 2 && keep == 0);
+    CHECK(rcnn_cuda_prepare_claimed(&backend, &graph, 0, 5, &kernel, &scratch, &err) == RCNN_ERR_INTERNAL);
+    rows_span = 0;
+    CHECK(rcnn_cuda_claim(&backend, &graph, 0, &keep) == 1 && keep == 0);
 }
 
 TEST_MAIN

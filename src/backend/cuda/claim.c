@@ -1,9 +1,7 @@
-/* Which runs of consecutive ops are one kernel. A row of the table for each; the op's prepare function that gets the run
- * is that of its first op. */
-#include "backend/cuda/cuda.h"
-
-/* Number of ops from `first` on that match, or 0. */
-typedef int32_t (*matcher)(const rcnn_backend *backend, const rcnn_graph *graph, int32_t first);
+/* Which runs of consecutive ops are one kernel: a row of the table for each kind of run. */
+#include "backend/cuda/bottleneck.h"
+#include "backend/cuda/conv.h"
+#include "backend/cuda/conv_sm90_ops.h"
 
 static bool is_half(const rcnn_graph *graph, rcnn_value_id id)
 {
@@ -47,15 +45,62 @@ static int32_t match_stem(const rcnn_backend *backend, const rcnn_graph *graph, 
     return is_stem_conv && is_stem_pool && types ? 2 : 0;
 }
 
-static const matcher MATCHERS[] = {match_stem};
-
-int32_t rcnn_cuda_claim(rcnn_backend *backend, const rcnn_graph *graph, int32_t first)
+/* Ops over the same packed rows, so that the live count is looked at once: span.c. What Hopper's own kernels take is left
+ * to them. */
+static int32_t match_rows(const rcnn_backend *backend, const rcnn_graph *graph, int32_t first)
 {
-    for (size_t i = 0; i < sizeof MATCHERS / sizeof MATCHERS[0]; i++) {
-        int32_t count = MATCHERS[i](backend, graph, first);
-        if (count > 0) {
-            return count;
+    const int32_t most = rcnn_cuda_match_rows_span(graph, first);
+    int32_t count = 0;
+    while (count < most && (count == 0 || rcnn_sm90_match(backend, graph, first + count) == 0)) {
+        count++;
+    }
+    return count >= 2 ? count : 0;
+}
+
+/* The first row that matches takes the run. Matching looks at what claims do not change, so that preparing the run finds
+ * the same row again. */
+static const struct claim_row {
+    int32_t (*match)(const rcnn_backend *backend, const rcnn_graph *graph, int32_t first); /* number of ops, or 0 */
+    rcnn_status (*prepare)(rcnn_backend *backend, const rcnn_graph *graph, int32_t first, int32_t count,
+                           rcnn_kernel **out, size_t *scratch_bytes, rcnn_error *err);
+    int32_t keep_between; /* the kernel uses the memory of the values between its ops */
+} ROWS[] = {
+    {match_stem, rcnn_cuda_prepare_conv, 0},
+    {rcnn_cuda_match_bottleneck, rcnn_cuda_prepare_bottleneck, 0},
+    {rcnn_sm90_match, rcnn_sm90_prepare, 0},
+    {match_rows, rcnn_cuda_prepare_conv, 1},
+};
+
+/* The row of the run at `first` and its length, or NULL and 1. */
+static const struct claim_row *find_row(const rcnn_backend *backend, const rcnn_graph *graph, int32_t first,
+                                        int32_t *count)
+{
+    for (size_t i = 0; i < sizeof ROWS / sizeof ROWS[0]; i++) {
+        *count = ROWS[i].match(backend, graph, first);
+        if (*count > 0) {
+            return &ROWS[i];
         }
     }
-    return 1;
+    *count = 1;
+    return NULL;
+}
+
+int32_t rcnn_cuda_claim(rcnn_backend *backend, const rcnn_graph *graph, int32_t first, int32_t *keep_between)
+{
+    int32_t count;
+    const struct claim_row *row = find_row(backend, graph, first, &count);
+    *keep_between = row ? row->keep_between : 0;
+    return count;
+}
+
+rcnn_status rcnn_cuda_prepare_claimed(rcnn_backend *backend, const rcnn_graph *graph, int32_t first, int32_t count,
+                                      rcnn_kernel **out, size_t *scratch_bytes, rcnn_error *err)
+{
+    int32_t matched;
+    const struct claim_row *row = find_row(backend, graph, first, &matched);
+    if (!row || matched != count) {
+        return rcnn_fail(err, RCNN_ERR_INTERNAL, "cuda: asked to fuse %d ops at '%s', takes %d", count,
+                         graph->ops[first].name, matched);
+    }
+    return row->prepare(backend, graph, first, count, out, scratch_bytes, err);
 }

@@ -198,6 +198,9 @@ static rcnn_status cuda_prepare(rcnn_backend *backend, const rcnn_graph *graph, 
     *out = NULL;
     *scratch_bytes = 0;
     RCNN_TRY(rcnn_cuda_make_current(backend, err));
+    if (count > 1) {
+        return rcnn_cuda_prepare_claimed(backend, graph, first, count, out, scratch_bytes, err);
+    }
     return PREPARE[graph->ops[first].kind](backend, graph, first, count, out, scratch_bytes, err);
 }
 

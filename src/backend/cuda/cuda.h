@@ -169,6 +169,9 @@ void rcnn_cuda_dnn_close(rcnn_backend *backend);
 
 /* claim.c: which runs of ops are one kernel. */
 int32_t rcnn_cuda_claim(rcnn_backend *backend, const rcnn_graph *graph, int32_t first, int32_t *keep_between);
+/* The kernel of a run of two or more ops that was claimed. */
+rcnn_status rcnn_cuda_prepare_claimed(rcnn_backend *backend, const rcnn_graph *graph, int32_t first, int32_t count,
+                                      rcnn_kernel **out, size_t *scratch_bytes, rcnn_error *err);
 
 /* For the ops' files. */
 static inline void *rcnn_cuda_value(const rcnn_args *args, rcnn_value_id id)
