@@ -3,7 +3,7 @@
 # C++, and by the installed command. usage: check_install.sh BUILD_DIR
 set -eu
 source=$(cd "$(dirname "$0")/.." && pwd)
-build=$1
+build=$(cd "$1" && pwd)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 prefix=$scratch/prefix
