@@ -25,8 +25,8 @@ macro(rcnn_find_cuda_libraries)
     PATH_SUFFIXES include)
   find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 NAMES_PER_DIR HINTS "${CUDNN_ROOT}" "$ENV{CUDNN_ROOT}"
     "${CUDAToolkit_LIBRARY_DIR}" PATH_SUFFIXES lib64 lib)
-  find_library(CUBLASLT_LIBRARY NAMES cublasLt libcublasLt.so.13 libcublasLt.so.12 NAMES_PER_DIR HINTS "${CUDAToolkit_LIBRARY_DIR}"
-    PATH_SUFFIXES lib64 lib)
+  find_library(CUBLASLT_LIBRARY NAMES cublasLt libcublasLt.so.13 libcublasLt.so.12 NAMES_PER_DIR
+    HINTS "${CUDAToolkit_LIBRARY_DIR}" PATH_SUFFIXES lib64 lib)
   mark_as_advanced(CUDNN_INCLUDE_DIR CUDNN_LIBRARY CUBLASLT_LIBRARY)
   set(CUDNN_VERSION 0)
   if(CUDNN_INCLUDE_DIR)
