@@ -24,13 +24,31 @@
 #endif
 
 /* Element conversion by type; loads and stores of kernels templated on T = float, __half, __nv_bfloat16. */
-static __device__ __forceinline__ float rcnn_to_float(float v) { return v; }
-static __device__ __forceinline__ float rcnn_to_float(__half v) { return __half2float(v); }
-static __device__ __forceinline__ float rcnn_to_float(__nv_bfloat16 v) { return __bfloat162float(v); }
+static __device__ __forceinline__ float rcnn_to_float(float v)
+{
+    return v;
+}
+static __device__ __forceinline__ float rcnn_to_float(__half v)
+{
+    return __half2float(v);
+}
+static __device__ __forceinline__ float rcnn_to_float(__nv_bfloat16 v)
+{
+    return __bfloat162float(v);
+}
 template <typename T> static __device__ __forceinline__ T rcnn_from_float(float v);
-template <> __device__ __forceinline__ float rcnn_from_float<float>(float v) { return v; }
-template <> __device__ __forceinline__ __half rcnn_from_float<__half>(float v) { return __float2half_rn(v); }
-template <> __device__ __forceinline__ __nv_bfloat16 rcnn_from_float<__nv_bfloat16>(float v) { return __float2bfloat16_rn(v); }
+template <> __device__ __forceinline__ float rcnn_from_float<float>(float v)
+{
+    return v;
+}
+template <> __device__ __forceinline__ __half rcnn_from_float<__half>(float v)
+{
+    return __float2half_rn(v);
+}
+template <> __device__ __forceinline__ __nv_bfloat16 rcnn_from_float<__nv_bfloat16>(float v)
+{
+    return __float2bfloat16_rn(v);
+}
 
 /* Live rows of packed rows. */
 static __device__ __forceinline__ int32_t rcnn_live_rows(const int32_t *counts, int32_t images)
