@@ -124,19 +124,21 @@ static rcnn_status time_run(rcnn_backend *backend, trial *t, rcnn_cuda_run *run,
     return rcnn_cuda_time(backend, enqueue_trial, t, &run->microseconds, err);
 }
 
-/* Keeps the faster of *best and this choice of the engine; one that cannot run is no failure. */
+/* Keeps the faster of *best and this choice of the engine; one that cannot run leaves the race. */
 static rcnn_status try_choice(rcnn_backend *backend, const rcnn_cuda_conv_want *want, trial *t,
                               const rcnn_cuda_conv_engine *engine, const char *choice, rcnn_cuda_run **best,
                               rcnn_error *err)
 {
     rcnn_cuda_run *run = NULL;
-    rcnn_status status = engine->prepare(backend, want, choice, &run, err);
+    rcnn_error why = {0};
+    rcnn_status status = engine->prepare(backend, want, choice, &run, &why);
     if (status == RCNN_OK) {
-        status = time_run(backend, t, run, err);
+        status = time_run(backend, t, run, &why);
     }
-    if (status == RCNN_ERR_UNSUPPORTED) {
-        rcnn_cuda_log(RCNN_LOG_DEBUG, "cuda: op '%s': candidate '%s': %s", want->name, choice ? choice : engine->name,
-                      err ? err->message : "unsupported");
+    const bool out_of_race = status == RCNN_ERR_UNSUPPORTED || status == RCNN_ERR_DEVICE;
+    if (out_of_race) {
+        rcnn_cuda_log(status == RCNN_ERR_DEVICE ? RCNN_LOG_WARN : RCNN_LOG_DEBUG, "cuda: op '%s': candidate '%s': %s",
+                      want->name, choice ? choice : engine->name, why.message);
     }
     if (status == RCNN_OK) {
         rcnn_cuda_log(RCNN_LOG_TRACE, "cuda: op '%s': candidate '%s': %.1f us", want->name, run->engine,
@@ -148,7 +150,7 @@ static rcnn_status try_choice(rcnn_backend *backend, const rcnn_cuda_conv_want *
         run = loser;
     }
     rcnn_cuda_release_run(run);
-    return status == RCNN_ERR_UNSUPPORTED ? RCNN_OK : status;
+    return status == RCNN_OK || out_of_race ? RCNN_OK : rcnn_fail(err, status, "%s", why.message);
 }
 
 static rcnn_status try_engine(rcnn_backend *backend, const rcnn_cuda_conv_want *want, trial *t,

@@ -289,9 +289,12 @@ static rcnn_status time_all(gemm_trial *t, const cublasLtMatmulHeuristicResult_t
             continue;
         }
         use_proposal(t->run, &proposals[i]);
-        rcnn_status status = rcnn_cuda_time(t->run->head.backend, enqueue_trial, t, &us, err);
-        if (status != RCNN_OK && status != RCNN_ERR_UNSUPPORTED) {
-            return status;
+        rcnn_error why = {0};
+        rcnn_status status = rcnn_cuda_time(t->run->head.backend, enqueue_trial, t, &us, &why);
+        if (status == RCNN_ERR_DEVICE) { /* leaves the race */
+            rcnn_cuda_log(RCNN_LOG_WARN, "cuda: op '%s': a candidate failed: %s", t->run->want.name, why.message);
+        } else if (status != RCNN_OK && status != RCNN_ERR_UNSUPPORTED) {
+            return rcnn_fail(err, status, "%s", why.message);
         }
         if (status == RCNN_OK && (*best < 0 || us < *best_us)) {
             *best = i;
@@ -311,6 +314,10 @@ static rcnn_status tune(gemm_run *r, const char *key, const cublasLtMatmulHeuris
     rcnn_cuda_free(r->head.backend, t.src);
     rcnn_cuda_free(r->head.backend, t.dst);
     rcnn_cuda_free(r->head.backend, t.scratch);
+    if (status == RCNN_ERR_MEMORY) {
+        rcnn_cuda_log(RCNN_LOG_WARN, "cuda: op '%s' is not timed: no memory for it", r->want.name);
+        return RCNN_OK;
+    }
     if (status == RCNN_OK && *best >= 0) {
         char choice[RCNN_ENGINE_CHOICE_MAX];
         use_proposal(r, &proposals[*best]);
