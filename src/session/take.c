@@ -47,7 +47,9 @@ static void take_detections(const rcnn_taking *t)
                                                                    .score = t->from->scores[at + (size_t)d],
                                                                    .label = t->from->labels[at + (size_t)d]};
         }
-        memcpy(t->to->paste_boxes + image->first, boxes, (size_t)image->count * 4 * sizeof *boxes);
+        if (image->count > 0) {
+            memcpy(t->to->paste_boxes + image->first, boxes, (size_t)image->count * 4 * sizeof *boxes);
+        }
     }
 }
 
