@@ -63,6 +63,24 @@ TEST(every_option_refuses_bad_values)
 {
     static const char *const BAD_SIZES[] = {"",        "x",   "100",         "100x",  "x100",
                                             "100X100", "0x0", "100x100x100", "1e3x1", "-5x100"};
+    static const char *const BAD_DEVICES[] = {"",
+                                              "gpu",
+                                              "cud",
+                                              "cuda:",
+                                              "cuda:x",
+                                              "cuda:0,",
+                                              "cuda:,0",
+                                              "cuda:-1",
+                                              "cuda:1024",
+                                              "cuda:0,0",
+                                              "cuda:0 ",
+                                              "cuda:0:1",
+                                              "cpu:0",
+                                              "auto:0",
+                                              "ref:",
+                                              "CUDA",
+                                              "cuda:99999999999999999999",
+                                              "cuda:0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16"};
     for (int i = 0; i < OPTION_COUNT; i++) {
         const option_spec *option = option_get((option_id)i);
         switch (option->kind) {
@@ -84,6 +102,13 @@ TEST(every_option_refuses_bad_values)
             check_refused(option, "");
             check_refused(option, "|");
             check_refused(option, "nosuchword");
+            break;
+        case KIND_DEVICE:
+            for (size_t k = 0; k < sizeof BAD_DEVICES / sizeof BAD_DEVICES[0]; k++) {
+                check_refused(option, BAD_DEVICES[k]);
+            }
+            check_taken(option, "cuda:0");
+            check_taken(option, "cuda:3,0,1023");
             break;
         case KIND_TEXT:
             check_refused(option, "");
@@ -161,6 +186,7 @@ TEST(messages_help)
     check_message(COMMAND_DETECT, "-Z", "'detect' has no option -Z; see 'rcnn help detect'");
     check_message(COMMAND_DETECT, "--score=x", "--score: want a number in 0..1, got 'x'");
     check_message(COMMAND_DETECT, "--masks=x", "--masks: want none, raw, crop, rle, polygon or full, got 'x'");
+    check_message(COMMAND_DETECT, "--device=gpu", "--device: want auto, cuda[:N[,M...]], cpu or ref, got 'gpu'");
     check_message(COMMAND_CONVERT, "a.pth", "convert: want IN OUT, got too few; see 'rcnn help convert'");
     check_message(COMMAND_DOCTOR, "a.pth", "doctor: want nothing after it, got 'a.pth' too");
     CHECK(strcmp(command_nearest("detct"), "detect") == 0);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "json_check.h"
+#include "rcnn/rcnn.h"
 #include "run_program.h"
 
 #if RCNN_HAVE_ONEDNN
@@ -107,6 +108,10 @@ TEST(bad_usage_is_one_line_and_two)
         {"detect", "a.png", "--set=x", NULL},
         {"detect", "a.png", "--max-dets", NULL},
         {"detect", "a.png", "--device=gpu", NULL},
+        {"detect", "a.png", "--device=cuda:x", NULL},
+        {"detect", "a.png", "--precision=fp8", NULL},
+        {"detect", "a.png", "--batch=65", NULL},
+        {"eval", "--preprocess=tpu", NULL},
         {"info", "a", "b", NULL},
         {"convert", "a", NULL},
         {"convert", "a", "b", "--weights=int4"},
@@ -283,6 +288,71 @@ TEST(bad_file_among_good_ones_is_skipped)
     CHECK_MSG(count_lines(run.out) == 2, "%s", run.out);
     char *json = read_file(base, "d.json");
     check_detections(json, 2, 1);
+    free(json);
+    run_free(&run);
+    free(bad);
+    remove_tree(base);
+}
+
+/* What a device cannot do is one line; auto says nothing of the GPU it did not find. */
+TEST(devices_and_what_they_cannot_do)
+{
+    if (!have_thin_model()) {
+        return;
+    }
+    char *base = make_scratch_directory(), text[512];
+    program_run run;
+    write_image(base, "a.pgm");
+    REQUIRE(RUN_IN(base, &run, "detect", "a.pgm", THIN, "--json", "-", "--preprocess", "gpu") == 0);
+    check_run(&run, 2, 1, "--preprocess: want cpu");
+    run_free(&run);
+    REQUIRE(RUN_IN(base, &run, "detect", "a.pgm", THIN, "--json", "-", "--precision", "fp16") == 0);
+    check_run(&run, 1, 1, "computes in fp32, got precision fp16");
+    run_free(&run);
+    REQUIRE(RUN_IN(base, &run, "detect", "a.pgm", THIN, "-q", "--json", "-", "--preprocess", "cpu", "--precision",
+                   "fp32", "--tune") == 0);
+    check_run(&run, 0, 0, NULL);
+    CHECK(strstr(run.out, "\"precision\":\"fp32\""));
+    run_free(&run);
+    if (strcmp(DEVICE, "cpu") == 0) {
+        REQUIRE(RUN_IN(base, &run, "detect", "a.pgm", THIN, "-q", "--json", "-", "--device", "auto") == 0);
+        check_run(&run, 0, 0, NULL);
+        run_free(&run);
+    }
+    if (strcmp(rcnn_backend_name(0), "cuda") == 0 && rcnn_backend_probe(0, text, sizeof text) != RCNN_OK) {
+        REQUIRE(RUN_IN(base, &run, "detect", "a.pgm", THIN, "--json", "-", "--device", "cuda:0,1") == 0);
+        check_run(&run, 1, 1, "cuda");
+        run_free(&run);
+    }
+    remove_tree(base);
+}
+
+TEST(images_go_through_together)
+{
+    if (!have_thin_model()) {
+        return;
+    }
+    char *base = make_scratch_directory();
+    program_run run;
+    const char *const names[] = {"a.pgm", "b.pgm", "d.pgm", "e.pgm", "f.pgm"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        write_image(base, names[i]);
+    }
+    char *bad = join(base, "c.pgm");
+    FILE *file = fopen(bad, "w");
+    REQUIRE(file != NULL);
+    fputs("P5\n999 999\n255\nshort", file);
+    fclose(file);
+    REQUIRE(RUN_IN(base, &run, "detect", ".", THIN, "--score=0", "-n", "5", "--json", "d.json", "--batch", "4") == 0);
+    check_run(&run, 1, 1, "c.pgm");
+    CHECK_MSG(count_lines(run.out) == 5, "%s", run.out);
+    const char *at = run.out;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        at = at ? strstr(at, names[i]) : NULL;
+        CHECK_MSG(at, "%s is not in its place: %s", names[i], run.out);
+    }
+    char *json = read_file(base, "d.json");
+    check_detections(json, 5, 1);
     free(json);
     run_free(&run);
     free(bad);

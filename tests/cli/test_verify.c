@@ -22,30 +22,34 @@
 
 /* ------------------------------------------------------------------ triples */
 
-static int parses(const char *text, const char *model, const char *device, const char *precision)
+static int parses(const char *text, const char *model, const char *device, int32_t index, const char *precision)
 {
     triple t;
     rcnn_error err = {0};
     const bool parsed = triple_parse(text, &t, &err);
     CHECK_MSG(parsed, "%s: %s", text, err.message);
-    return parsed && strcmp(t.model, model) == 0 && strcmp(t.device, device) == 0 &&
-           strcmp(t.precision, precision) == 0;
+    return parsed && strcmp(t.model, model) == 0 && strcmp(t.device.backend, device) == 0 && t.device.count == 1 &&
+           t.device.index[0] == index && strcmp(precision_name((int32_t)t.precision), precision) == 0;
 }
 
 TEST(triples)
 {
-    CHECK(parses("a.pth", "a.pth", "auto", "fp32"));
-    CHECK(parses("a.pth@ref", "a.pth", "ref", "fp32"));
-    CHECK(parses("a.pth@auto:fp32", "a.pth", "auto", "fp32"));
-    CHECK(parses("x@y/a.pth", "x@y/a.pth", "auto", "fp32"));
-    CHECK(parses("a@b@ref", "a@b", "ref", "fp32"));
+    CHECK(parses("a.pth", "a.pth", "auto", 0, "auto"));
+    CHECK(parses("a.pth@ref", "a.pth", "ref", 0, "auto"));
+    CHECK(parses("a.pth@auto:fp32", "a.pth", "auto", 0, "fp32"));
+    CHECK(parses("x@y/a.pth", "x@y/a.pth", "auto", 0, "auto"));
+    CHECK(parses("a@b@ref", "a@b", "ref", 0, "auto"));
+    CHECK(parses("a.pth@cuda:3", "a.pth", "cuda", 3, "auto"));
+    CHECK(parses("a.pth@cuda:fp16", "a.pth", "cuda", 0, "fp16"));
+    CHECK(parses("a.pth@cuda:12:bf16", "a.pth", "cuda", 12, "bf16"));
 }
 
 TEST(bad_triples_name_what_there_is)
 {
     static const char *const bad[][2] = {
-        {"a.pth@gpu", "auto, "},   {"a.pth@", "auto, "},  {"a.pth@ref:int4", "fp32"},  {"a.pth@ref:", "fp32"},
-        {"@ref", "MODEL[@DEVICE"}, {"", "MODEL[@DEVICE"}, {"a.pth@ref:fp32:x", "fp32"}};
+        {"a.pth@gpu", "auto, "},   {"a.pth@", "auto, "},     {"a.pth@ref:int4", "fp32"},   {"a.pth@ref:", "fp32"},
+        {"@ref", "MODEL[@DEVICE"}, {"", "MODEL[@DEVICE"},    {"a.pth@ref:fp32:x", "fp32"}, {"a.pth@cuda:0,1", "auto, "},
+        {"a.pth@ref:1", "auto, "}, {"a.pth@cuda:1:", "tf32"}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         triple t;
         rcnn_error err = {0};

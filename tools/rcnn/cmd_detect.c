@@ -1,5 +1,5 @@
-/* `rcnn detect`: images in, pictures, JSON and summary lines out. One image at a time; whatever fails for one image is
- * reported and the next one follows, whatever fails for an output ends the run. */
+/* `rcnn detect`: images in, pictures, JSON and summary lines out, in the order of the images. Whatever fails for one image
+ * is reported and the next one follows, whatever fails for an output ends the run. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,25 +10,37 @@
 #include "stop.h"
 #include "utf8.h"
 
-/* One image on its way through. */
+/* One image that came back. */
 typedef struct shot {
-    const char *path, *picture;
-    rcnn_image *image;
-    rcnn_image_view view;
-    double decode_ms, draw_ms;
+    const stream_item *item;
+    const char *picture;
+    double draw_ms;
 } shot;
 
-static void report_input(job *j, const char *path)
+static void report_input(job *j, const stream_item *item)
 {
     progress_hide(&j->bar);
-    message_about(path, j->err.message);
+    message_about(item->path, item->failed.message);
     j->status = TOOL_FAILED;
+}
+
+static int32_t found(const shot *s)
+{
+    return rcnn_results_count(s->item->results, s->item->position);
+}
+
+/* An image's share of the time of its batch. */
+static double stage_ms(const shot *s, int32_t stage)
+{
+    return rcnn_results_stage_ms(s->item->results, stage) / s->item->together;
 }
 
 /* ------------------------------------------------------------------- images */
 
-static bool fill_items(job *j, int32_t count)
+static bool fill_items(job *j, const shot *s, int32_t count)
 {
+    rcnn_results *results = s->item->results;
+    const int32_t image = s->item->position;
     if ((size_t)count > j->item_capacity) {
         picture_item *grown = realloc(j->items, (size_t)count * sizeof *grown);
         if (!grown) {
@@ -41,12 +53,12 @@ static bool fill_items(job *j, int32_t count)
         picture_item *item = &j->items[i];
         rcnn_mask mask = {0};
         *item = (picture_item){0};
-        if (rcnn_results_get(j->results, 0, i, &item->detection) != RCNN_OK) {
+        if (rcnn_results_get(results, image, i, &item->detection) != RCNN_OK) {
             return tool_fail(&j->err, "no detection %d", (int)i);
         }
         item->name = rcnn_model_class_name(j->model, item->detection.label);
         if (j->masks != RCNN_MASK_NONE) {
-            if (rcnn_results_get_mask(j->results, 0, i, RCNN_MASK_RAW, &mask, &j->err) != RCNN_OK) {
+            if (rcnn_results_get_mask(results, image, i, RCNN_MASK_RAW, &mask, &j->err) != RCNN_OK) {
                 return false;
             }
             item->soft = mask.raw;
@@ -60,11 +72,11 @@ static bool draw(job *j, shot *s)
 {
     const option_value *value = j->opts->value;
     double start = clock_ms();
-    int32_t count = rcnn_results_count(j->results, 0);
-    if (!fill_items(j, count)) {
+    int32_t count = found(s);
+    if (!fill_items(j, s, count)) {
         return false;
     }
-    picture p = {.view = s->view,
+    picture p = {.view = s->item->view,
                  .items = j->items,
                  .count = count,
                  .class_count = rcnn_model_class_count(j->model),
@@ -76,17 +88,28 @@ static bool draw(job *j, shot *s)
     return done;
 }
 
+/* Of a run on a GPU only the whole is known. */
+static void print_stages(const job *j, const shot *s)
+{
+    if (j->sessions.gpu) {
+        fprintf(j->lines, ", run %.1f", stage_ms(s, -1));
+        return;
+    }
+    for (int32_t stage = 0; stage < rcnn_stage_count(); stage++) {
+        fprintf(j->lines, ", %s %.1f", rcnn_stage_name(stage), stage_ms(s, stage));
+    }
+}
+
 static void print_summary(const job *j, const shot *s)
 {
     char name[512];
-    utf8_copy_printable(name, sizeof name, s->path);
-    int32_t count = rcnn_results_count(j->results, 0);
-    fprintf(j->lines, "%s: %dx%d, %d found%s, %.0f ms: decode %.1f", name, (int)s->view.width, (int)s->view.height,
-            (int)count, count >= j->max_detections ? " (the limit; -n raises it)" : "",
-            s->decode_ms + s->draw_ms + rcnn_results_stage_ms(j->results, -1), s->decode_ms);
-    for (int32_t stage = 0; stage < rcnn_stage_count(); stage++) {
-        fprintf(j->lines, ", %s %.1f", rcnn_stage_name(stage), rcnn_results_stage_ms(j->results, stage));
-    }
+    const stream_item *item = s->item;
+    utf8_copy_printable(name, sizeof name, item->path);
+    int32_t count = found(s);
+    fprintf(j->lines, "%s: %dx%d, %d found%s, %.0f ms: decode %.1f", name, (int)item->view.width,
+            (int)item->view.height, (int)count, count >= j->max_detections ? " (the limit; -n raises it)" : "",
+            item->decode_ms + s->draw_ms + stage_ms(s, -1), item->decode_ms);
+    print_stages(j, s);
     if (s->picture) {
         utf8_copy_printable(name, sizeof name, s->picture);
         fprintf(j->lines, ", draw %.1f -> %s", s->draw_ms, name);
@@ -102,8 +125,7 @@ static bool write_outputs(job *j, shot *s)
         return detect_stop(j, TOOL_FAILED);
     }
     if (j->json_file.stream &&
-        (!json_image(&j->json, s->path, &s->view, j->results, s->decode_ms, s->draw_ms, &j->err) ||
-         !outfile_flush(&j->json_file, &j->err))) {
+        (!json_image(&j->json, s->item, s->draw_ms, &j->err) || !outfile_flush(&j->json_file, &j->err))) {
         return detect_stop(j, TOOL_FAILED);
     }
     if (j->summary) {
@@ -113,39 +135,38 @@ static bool write_outputs(job *j, shot *s)
     return true;
 }
 
-static bool detect_one(job *j, size_t index)
+static bool take_item(job *j, const stream_item *item)
 {
-    shot s = {.path = j->inputs.paths[index], .picture = j->overlay ? j->pictures.paths[index] : NULL};
-    rcnn_image_options how;
-    rcnn_image_options_init(&how);
-    how.ignore_exif = j->ignore_exif;
-    double start = clock_ms();
-    bool go_on = true;
-    if (rcnn_image_load(s.path, &how, &s.image, &j->err) != RCNN_OK) {
-        report_input(j, s.path);
+    if (item->failed.status != RCNN_OK) {
+        report_input(j, item);
         return true;
     }
-    rcnn_image_get_view(s.image, &s.view);
-    s.decode_ms = clock_ms() - start;
-    if (rcnn_session_run(j->session, &s.view, 1, &j->results, &j->err) != RCNN_OK) {
-        report_input(j, s.path);
-    } else {
-        go_on = write_outputs(j, &s);
-    }
-    rcnn_image_destroy(s.image);
-    return go_on;
+    shot s = {.item = item, .picture = j->overlay ? j->pictures.paths[item->index] : NULL};
+    return write_outputs(j, &s);
 }
 
 static bool detect_all(job *j)
 {
-    bool wanted = j->summary && j->inputs.count > 1;
-    progress_start(&j->bar, j->inputs.count, wanted);
+    const stream_options how = {.sessions = j->sessions.items,
+                                .session_count = j->sessions.count,
+                                .paths = j->inputs.paths,
+                                .count = j->inputs.count,
+                                .batch = j->opts->value[OPT_BATCH].set ? j->opts->value[OPT_BATCH].integer : 1,
+                                .decoders = session_set_decoders(&j->sessions, j->opts),
+                                .ignore_exif = j->ignore_exif,
+                                .keep_pixels = j->overlay};
+    stream *images;
+    if (!stream_open(&how, &images, &j->err)) {
+        return detect_stop(j, TOOL_FAILED);
+    }
+    progress_start(&j->bar, j->inputs.count, j->summary && j->inputs.count > 1);
     bool go_on = true;
     for (size_t i = 0; go_on && i < j->inputs.count && !stop_signal(); i++) {
         progress_show(&j->bar, i);
-        go_on = detect_one(j, i);
+        go_on = take_item(j, stream_next(images));
     }
     progress_hide(&j->bar);
+    stream_close(images);
     return go_on;
 }
 

@@ -98,13 +98,48 @@ static int print_backends(void)
     for (int32_t i = 0; i < rcnn_backend_count(); i++) {
         char text[1024] = "";
         bool usable = rcnn_backend_probe(i, text, sizeof text) == RCNN_OK;
-        printf("  %s: %s\n", rcnn_backend_name(i), usable ? "usable" : "not usable");
+        const int32_t devices = usable ? rcnn_backend_device_count(i) : 0;
+        printf("  %s: %s", rcnn_backend_name(i), usable ? "usable" : "not usable");
+        if (devices > 1) {
+            printf(", %d devices", (int)devices);
+        }
+        putchar('\n');
         for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
             printf("    %s\n", line);
         }
         fast += usable && strcmp(rcnn_backend_name(i), "ref") != 0;
     }
     return fast;
+}
+
+/* Which engines the first GPU gets for the default model at its usual size: remembered ones, or by rule. */
+static void print_engines(void)
+{
+    char path[MODEL_PATH_BYTES], text[64];
+    rcnn_error err = {0};
+    rcnn_model *model = NULL;
+    rcnn_session *session = NULL;
+    char *plan = NULL, *choices = NULL;
+    rcnn_session_options wanted;
+    rcnn_session_options_init(&wanted);
+    wanted.backend = "cuda";
+    if (strcmp(rcnn_backend_name(0), "cuda") != 0 || rcnn_backend_probe(0, text, sizeof text) != RCNN_OK ||
+        !model_find_default(path, &err)) {
+        return;
+    }
+    puts("engines of the GPU for the default model, 1333x800");
+    if (rcnn_model_load(path, NULL, &model, &err) != RCNN_OK ||
+        rcnn_session_create(model, &wanted, &session, &err) != RCNN_OK ||
+        rcnn_session_plan_json(session, 1333, 800, &plan, &err) != RCNN_OK ||
+        rcnn_session_choices(session, &choices, &err) != RCNN_OK) {
+        printf("  %s\n", err.message);
+    } else {
+        print_lines(choices);
+    }
+    rcnn_free(choices);
+    rcnn_free(plan);
+    rcnn_session_destroy(session);
+    rcnn_model_destroy(model);
 }
 
 static int print_missing(bool there, const char *what, const char *consequence, const char *remedy)
@@ -127,6 +162,7 @@ int cmd_doctor(const options *opts)
     print_lines(rcnn_build_info());
     printf("  pictures: %s\n", draw_available() ? "cairo" : "none (built without cairo)");
     int fast = print_backends();
+    print_engines();
     puts("missing");
     snprintf(remedy, sizeof remedy, "apt-get install libdnnl-dev, %s", REBUILD);
     int missing = print_missing(fast > 0, "oneDNN", "no fast backend; only ref works", remedy);

@@ -8,6 +8,7 @@
 #include "model_args.h"
 #include "out_json.h"
 #include "plan.h"
+#include "session_args.h"
 
 #define DEFAULT_WIDTH  1333
 #define DEFAULT_HEIGHT 800
@@ -19,7 +20,7 @@ typedef struct subject {
     char path[MODEL_PATH_BYTES];
     rcnn_weights *weights;
     rcnn_model *model;
-    rcnn_session *session;
+    session_set sessions;
     char *plan_json; /* of the session at the size asked for */
 } subject;
 
@@ -109,16 +110,28 @@ static void print_memory(const plan_summary *plan, bool listed)
     for (size_t i = 0; i < plan->value_count; i++) {
         sum += plan->values[i].bytes;
     }
+    printf("plan: %lld operations as %lld kernels, precision %s\n", (long long)plan->op_count,
+           (long long)plan->kernel_count, plan->precision);
     printf("memory: %.1f MiB for %zu values (%.1f MiB without sharing), %.1f MiB scratch\n",
            (double)plan->arena_bytes / MIB, plan->value_count, (double)sum / MIB, (double)plan->scratch_bytes / MIB);
     if (!listed) {
         return;
     }
-    printf("  %-32s %12s %12s  %s\n", "value", "bytes", "offset", "ops first..last");
+    printf("  %-32s %5s %12s %12s  %s\n", "value", "type", "bytes", "offset", "ops first..last");
     for (size_t i = 0; i < plan->value_count; i++) {
         const plan_value *v = &plan->values[i];
-        printf("  %-32s %12lld %12lld  %lld..%lld\n", v->name, (long long)v->bytes, (long long)v->offset,
+        printf("  %-32s %5s %12lld %12lld  %lld..%lld\n", v->name, v->dtype, (long long)v->bytes, (long long)v->offset,
                (long long)v->first_op, (long long)v->last_op);
+    }
+}
+
+/* What the backend holds on a device so far: weights and room for images and results. */
+static void print_device(const rcnn_session *session)
+{
+    rcnn_session_counters counters;
+    rcnn_session_get_counters(session, &counters);
+    if (counters.device_bytes > 0) {
+        printf("device: %.1f MiB held before the first run\n", (double)counters.device_bytes / MIB);
     }
 }
 
@@ -128,22 +141,31 @@ static void print_memory(const plan_summary *plan, bool listed)
 static bool open_session(subject *s)
 {
     const option_value *device = &s->opts->value[OPT_DEVICE];
+    const bool automatic = !device->set || strcmp(device->text, "auto") == 0;
     rcnn_session_options wanted;
     rcnn_session_options_init(&wanted);
-    wanted.backend = device->set ? device->text : "auto";
-    rcnn_status status = rcnn_session_create(s->model, &wanted, &s->session, &s->err);
-    if (status == RCNN_ERR_DEVICE && strcmp(wanted.backend, "auto") == 0) {
-        wanted.backend = "ref";
-        status = rcnn_session_create(s->model, &wanted, &s->session, &s->err);
+    if (session_set_open(&s->sessions, s->opts, s->model, &wanted, &s->err)) {
+        if (s->sessions.count > 1) {
+            tool_fail(&s->err, "--device: want one GPU here, got '%.80s'", device->text);
+            s->err.status = RCNN_ERR_ARGUMENT;
+        }
+        return s->sessions.count == 1;
     }
-    return status == RCNN_OK;
+    if (!automatic || s->err.status != RCNN_ERR_DEVICE) {
+        return false;
+    }
+    session_set_close(&s->sessions);
+    wanted.backend = "ref";
+    s->sessions.count = rcnn_session_create(s->model, &wanted, &s->sessions.items[0], &s->err) == RCNN_OK;
+    return s->sessions.count == 1;
 }
 
 static bool make_plan(subject *s)
 {
     const option_value *size = &s->opts->value[OPT_SIZE];
     int32_t width = size->set ? size->first : DEFAULT_WIDTH, height = size->set ? size->second : DEFAULT_HEIGHT;
-    return open_session(s) && rcnn_session_plan_json(s->session, width, height, &s->plan_json, &s->err) == RCNN_OK;
+    return open_session(s) &&
+           rcnn_session_plan_json(s->sessions.items[0], width, height, &s->plan_json, &s->err) == RCNN_OK;
 }
 
 static void print_json(const subject *s)
@@ -158,7 +180,7 @@ static void print_json(const subject *s)
         json_string(stdout, rcnn_model_class_name(s->model, label));
     }
     fputs("],\"backend\":", stdout);
-    json_string(stdout, rcnn_session_backend_name(s->session));
+    json_string(stdout, rcnn_session_backend_name(s->sessions.items[0]));
     printf(",\n\"config\":%s,\n\"plan\":%s}\n", rcnn_model_config_json(s->model), s->plan_json);
 }
 
@@ -174,9 +196,10 @@ static bool print_text(subject *s)
     print_config(s->model);
     print_classes(s->model);
     printf("parameters: %lld\n", (long long)rcnn_model_parameter_count(s->model));
-    printf("backend: %s\n", rcnn_session_backend_name(s->session));
+    printf("backend: %s\n", rcnn_session_backend_name(s->sessions.items[0]));
     print_cost(&plan);
     print_memory(&plan, s->opts->value[OPT_MEMORY].set);
+    print_device(s->sessions.items[0]);
     plan_free(&plan);
     return true;
 }
@@ -221,7 +244,7 @@ int cmd_info(const options *opts)
         message_error("%s", s.err.message);
     }
     rcnn_free(s.plan_json);
-    rcnn_session_destroy(s.session);
+    session_set_close(&s.sessions);
     rcnn_model_destroy(s.model);
     rcnn_weights_close(s.weights);
     return done ? TOOL_DONE : tool_status(&s.err);

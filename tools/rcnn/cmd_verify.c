@@ -153,7 +153,9 @@ static bool open_sessions(verify_job *j)
         if (usual && j->limits.score < strtod(usual, NULL)) {
             wanted.score_threshold = (float)j->limits.score;
         }
-        wanted.backend = j->triple[side].device;
+        wanted.backend = j->triple[side].device.backend;
+        wanted.device = j->triple[side].device.index[0];
+        wanted.precision = j->triple[side].precision;
         wanted.num_threads = value[OPT_THREADS].integer;
         wanted.max_detections = value[OPT_MAX_DETS].integer;
         wanted.long_side = value[OPT_SCALE].first;
@@ -308,6 +310,11 @@ static void verify_one(verify_job *j, size_t index)
 
 /* ---------------------------------------------------------------- whole run */
 
+static const char *side_precision(const verify_job *j, int side)
+{
+    return precision_name((int32_t)rcnn_session_precision(j->session[side]));
+}
+
 static void begin_json(verify_job *j)
 {
     FILE *out = j->json.stream;
@@ -317,7 +324,7 @@ static void begin_json(verify_job *j)
         fputs(",\"device\":", out);
         json_string(out, rcnn_session_backend_name(j->session[side]));
         fputs(",\"precision\":", out);
-        json_string(out, j->triple[side].precision);
+        json_string(out, side_precision(j, side));
         fputc('}', out);
     }
     if (out) {
@@ -331,7 +338,7 @@ static void print_sides(const verify_job *j, FILE *lines)
 {
     for (int side = 0; side < 2; side++) {
         fprintf(lines, "%c: %s on %s, %s\n", "AB"[side], j -> triple[side].model,
-                rcnn_session_backend_name(j->session[side]), j->triple[side].precision);
+                rcnn_session_backend_name(j->session[side]), side_precision(j, side));
     }
 }
 

@@ -8,6 +8,7 @@
 #include "out_json.h"
 #include "outfile.h"
 #include "progress.h"
+#include "session_args.h"
 
 typedef struct job {
     const options *opts;
@@ -18,8 +19,7 @@ typedef struct job {
     FILE *lines; /* where summary lines go                              */
     char model_path[MODEL_PATH_BYTES];
     rcnn_model *model;
-    rcnn_session *session;
-    rcnn_results *results;  /* of the last image, its memory reused                */
+    session_set sessions;
     rcnn_mask_format masks; /* of the JSON                                         */
     double score;
     int32_t max_detections;

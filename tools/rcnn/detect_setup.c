@@ -179,7 +179,6 @@ static void choose_limit(job *j, rcnn_session_options *session_options)
 
 static bool open_session(job *j)
 {
-    const option_value *value = j->opts->value;
     rcnn_session_options wanted;
     rcnn_session_options_init(&wanted);
     if (!choose_classes(j) || !choose_masks(j, &wanted.mask_format)) {
@@ -187,13 +186,9 @@ static bool open_session(job *j)
     }
     choose_score(j, &wanted);
     choose_limit(j, &wanted);
-    wanted.backend = value[OPT_DEVICE].set ? value[OPT_DEVICE].text : "auto";
-    wanted.num_threads = value[OPT_THREADS].integer;
-    wanted.long_side = value[OPT_SCALE].first;
-    wanted.short_side = value[OPT_SCALE].second;
     wanted.labels = j->labels;
     wanted.label_count = j->label_count;
-    if (rcnn_session_create(j->model, &wanted, &j->session, &j->err) != RCNN_OK) {
+    if (!session_set_open(&j->sessions, j->opts, j->model, &wanted, &j->err)) {
         return detect_stop(j, tool_status(&j->err));
     }
     return true;
@@ -204,8 +199,12 @@ static void start_json(job *j)
     static const char *const FORMS[] = {"none", "raw", "crop", "rle", "polygon", "full"};
     if (j->json_file.stream) {
         j->json = (json_writer){.stream = j->json_file.stream, .model = j->model, .masks = j->masks};
-        json_begin(&j->json,
-                   &(json_info){j->model_path, rcnn_session_backend_name(j->session), FORMS[j->masks], j->score});
+        const rcnn_session *session = j->sessions.items[0];
+        json_begin(&j->json, &(json_info){.model = j->model_path,
+                                          .backend = rcnn_session_backend_name(session),
+                                          .precision = precision_name((int32_t)rcnn_session_precision(session)),
+                                          .masks = FORMS[j->masks],
+                                          .score_threshold = j->score});
     }
 }
 
@@ -222,8 +221,7 @@ void job_free(job *j)
 {
     rcnn_log_set(NULL, NULL, RCNN_LOG_ERROR);
     outfile_discard(&j->json_file);
-    rcnn_results_destroy(j->results);
-    rcnn_session_destroy(j->session);
+    session_set_close(&j->sessions);
     rcnn_model_destroy(j->model);
     path_list_free(&j->inputs);
     path_list_free(&j->pictures);

@@ -102,10 +102,10 @@ void eval_feed_close(eval_feed *feed)
 
 /* -------------------------------------------------------------- detections */
 
-static bool take_mask(rcnn_results *results, int32_t index, eval_detection *out, rcnn_error *err)
+static bool take_mask(rcnn_results *results, int32_t position, int32_t index, eval_detection *out, rcnn_error *err)
 {
     rcnn_mask mask;
-    if (rcnn_results_get_mask(results, 0, index, RCNN_MASK_RLE, &mask, err) != RCNN_OK) {
+    if (rcnn_results_get_mask(results, position, index, RCNN_MASK_RLE, &mask, err) != RCNN_OK) {
         return false;
     }
     out->counts = mask.counts;
@@ -115,14 +115,14 @@ static bool take_mask(rcnn_results *results, int32_t index, eval_detection *out,
     return true;
 }
 
-bool eval_feed_add(eval_feed *feed, rcnn_results *results, int32_t index, int32_t image, eval_detection *out,
-                   bool *added, rcnn_error *err)
+bool eval_feed_add(eval_feed *feed, rcnn_results *results, int32_t position, int32_t index, int32_t image,
+                   eval_detection *out, bool *added, rcnn_error *err)
 {
     rcnn_detection d;
     rcnn_eval_image info;
     const char *name;
     *added = false;
-    if (rcnn_results_get(results, 0, index, &d) != RCNN_OK ||
+    if (rcnn_results_get(results, position, index, &d) != RCNN_OK ||
         rcnn_eval_truth_image(feed->truth, image, &info) != RCNN_OK) {
         return tool_fail(err, "no detection %d or no image %d", (int)index, (int)image);
     }
@@ -134,7 +134,7 @@ bool eval_feed_add(eval_feed *feed, rcnn_results *results, int32_t index, int32_
     *out = (eval_detection){.image_id = info.id,
                             .bbox = {(double)d.x1, (double)d.y1, (double)width, (double)height},
                             .score = (double)d.score};
-    *added = (!feed->masks || take_mask(results, index, out, err)) &&
+    *added = (!feed->masks || take_mask(results, position, index, out, err)) &&
              rcnn_eval_truth_category(feed->truth, category, &out->category_id, &name) == RCNN_OK &&
              rcnn_eval_detections_add(feed->detections, image, category, out->bbox, out->score, out->counts, out->count,
                                       err) == RCNN_OK;

@@ -25,10 +25,10 @@ typedef struct eval_feed {
 bool eval_feed_open(eval_feed *feed, const rcnn_model *model, const rcnn_eval_truth *truth,
                     rcnn_eval_detections *detections, bool masks, rcnn_error *err);
 void eval_feed_close(eval_feed *feed);
-/* Adds detection `index` of the results' only image as one of image `image` of the truth. *out is what was added, its
+/* Adds detection `index` of image `position` of the results as one of image `image` of the truth. *out is what was added, its
  * counts borrowed from the results; *added is false for a label without a category. False with err filled. */
-bool eval_feed_add(eval_feed *feed, rcnn_results *results, int32_t index, int32_t image, eval_detection *out,
-                   bool *added, rcnn_error *err);
+bool eval_feed_add(eval_feed *feed, rcnn_results *results, int32_t position, int32_t index, int32_t image,
+                   eval_detection *out, bool *added, rcnn_error *err);
 /* False with err filled when the annotations give the picture another size than it has. */
 bool eval_same_size(const rcnn_eval_image *info, const rcnn_image_view *view, rcnn_error *err);
 

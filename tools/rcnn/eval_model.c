@@ -5,14 +5,17 @@
 #include <string.h>
 
 #include "eval.h"
+#include "inputs.h"
 #include "progress.h"
+#include "session_args.h"
 #include "stop.h"
+#include "stream.h"
 
 typedef struct model_run {
     eval_job *job;
     rcnn_model *model;
-    rcnn_session *session;
-    rcnn_results *results; /* of the last image, its memory reused       */
+    session_set sessions;
+    path_list files; /* of the images, in order */
     eval_feed feed;
     bool masks, ignore_exif;
     eval_saver saver;
@@ -54,14 +57,34 @@ static bool open_session(model_run *r)
     const int32_t usual = configured ? (int32_t)strtol(configured, NULL, 10) : 0;
     rcnn_session_options wanted;
     rcnn_session_options_init(&wanted);
-    wanted.backend = value[OPT_DEVICE].set ? value[OPT_DEVICE].text : "auto";
-    wanted.num_threads = value[OPT_THREADS].integer;
-    wanted.long_side = value[OPT_SCALE].first;
-    wanted.short_side = value[OPT_SCALE].second;
     wanted.max_detections = usual > j->max_dets[2] ? usual : j->max_dets[2];
     wanted.score_threshold = value[OPT_EVAL_SCORE].set ? (float)value[OPT_EVAL_SCORE].real : -1.0f;
     wanted.mask_format = r->masks ? RCNN_MASK_RLE : RCNN_MASK_NONE;
-    return rcnn_session_create(r->model, &wanted, &r->session, &j->err) == RCNN_OK;
+    return session_set_open(&r->sessions, j->opts, r->model, &wanted, &j->err);
+}
+
+/* The names of all image files. */
+static bool list_files(model_run *r)
+{
+    eval_job *j = r->job;
+    const char *directory = j->opts->value[OPT_EVAL_IMAGES].text;
+    const int32_t limit = j->opts->value[OPT_LIMIT].integer, all = rcnn_eval_truth_image_count(j->truth);
+    j->images = limit > 0 && limit < all ? limit : all;
+    for (int32_t i = 0; i < j->images; i++) {
+        char path[4096];
+        rcnn_eval_image info;
+        if (rcnn_eval_truth_image(j->truth, i, &info) != RCNN_OK || !info.file_name[0]) {
+            return tool_fail(&j->err, "image %d of the annotations has no file_name", (int)i);
+        }
+        const int length = snprintf(path, sizeof path, "%s/%s", directory, info.file_name);
+        if (length < 0 || (size_t)length >= sizeof path) {
+            return tool_fail(&j->err, "'%.200s': the path is too long", info.file_name);
+        }
+        if (!path_list_add(&r->files, path)) {
+            return tool_fail(&j->err, "out of memory for %d file names", (int)j->images);
+        }
+    }
+    return true;
 }
 
 static bool open_all(model_run *r)
@@ -74,74 +97,64 @@ static bool open_all(model_run *r)
         return false;
     }
     j->read_ms = clock_ms() - start;
-    return eval_feed_open(&r->feed, r->model, j->truth, j->detections, r->masks, &j->err) && open_session(r) &&
-           (!save->set || eval_saver_open(&r->saver, save->text, j->wanted, &j->err));
+    return list_files(r) && eval_feed_open(&r->feed, r->model, j->truth, j->detections, r->masks, &j->err) &&
+           open_session(r) && (!save->set || eval_saver_open(&r->saver, save->text, j->wanted, &j->err));
 }
 
 /* ------------------------------------------------------------------ running */
 
-static bool add_detection(model_run *r, int32_t image, int32_t index)
+static bool add_detection(model_run *r, const stream_item *item, int32_t index)
 {
     eval_detection d;
     bool added;
-    return eval_feed_add(&r->feed, r->results, index, image, &d, &added, &r->job->err) &&
+    return eval_feed_add(&r->feed, item->results, item->position, index, (int32_t)item->index, &d, &added,
+                         &r->job->err) &&
            (!added || eval_saver_add(&r->saver, &d, &r->job->err));
 }
 
-/* Detects in one picture whose pixels are in view. */
-static bool run_image(model_run *r, int32_t image, const rcnn_eval_image *info, const rcnn_image_view *view)
+static bool take_item(model_run *r, const stream_item *item)
 {
     eval_job *j = r->job;
-    if (!eval_same_size(info, view, &j->err) ||
-        rcnn_session_run(r->session, view, 1, &r->results, &j->err) != RCNN_OK) {
+    rcnn_eval_image info;
+    if (item->failed.status != RCNN_OK) {
+        j->err = item->failed;
+        return false;
+    }
+    if (rcnn_eval_truth_image(j->truth, (int32_t)item->index, &info) != RCNN_OK ||
+        !eval_same_size(&info, &item->view, &j->err)) {
         return false;
     }
     bool done = true;
-    for (int32_t i = 0; done && i < rcnn_results_count(r->results, 0); i++) {
-        done = add_detection(r, image, i);
+    for (int32_t i = 0; done && i < rcnn_results_count(item->results, item->position); i++) {
+        done = add_detection(r, item, i);
     }
-    return done;
-}
-
-static bool load_and_run(model_run *r, int32_t index)
-{
-    eval_job *j = r->job;
-    char path[4096];
-    rcnn_eval_image info;
-    rcnn_image *image = NULL;
-    rcnn_image_view view;
-    rcnn_image_options how;
-    rcnn_image_options_init(&how);
-    how.ignore_exif = r->ignore_exif;
-    if (rcnn_eval_truth_image(j->truth, index, &info) != RCNN_OK || !info.file_name[0]) {
-        return tool_fail(&j->err, "image %d of the annotations has no file_name", (int)index);
-    }
-    const int length = snprintf(path, sizeof path, "%s/%s", j->opts->value[OPT_EVAL_IMAGES].text, info.file_name);
-    if (length < 0 || (size_t)length >= sizeof path) {
-        return tool_fail(&j->err, "'%.200s': the path is too long", info.file_name);
-    }
-    if (rcnn_image_load(path, &how, &image, &j->err) != RCNN_OK) {
-        return false;
-    }
-    rcnn_image_get_view(image, &view);
-    const bool done = run_image(r, index, &info, &view);
-    rcnn_image_destroy(image);
     return done;
 }
 
 static bool run_images(model_run *r)
 {
     eval_job *j = r->job;
-    const int32_t limit = j->opts->value[OPT_LIMIT].integer, all = rcnn_eval_truth_image_count(j->truth);
+    const option_value *value = j->opts->value;
+    const stream_options how = {.sessions = r->sessions.items,
+                                .session_count = r->sessions.count,
+                                .paths = r->files.paths,
+                                .count = r->files.count,
+                                .batch = value[OPT_BATCH].set ? value[OPT_BATCH].integer : 1,
+                                .decoders = session_set_decoders(&r->sessions, j->opts),
+                                .ignore_exif = r->ignore_exif};
     const double start = clock_ms();
+    stream *images;
+    if (!stream_open(&how, &images, &j->err)) {
+        return false;
+    }
+    progress_start(&r->bar, r->files.count, !value[OPT_QUIET].set);
     bool done = true;
-    j->images = limit > 0 && limit < all ? limit : all;
-    progress_start(&r->bar, (size_t)j->images, !j->opts->value[OPT_QUIET].set);
-    for (int32_t i = 0; done && i < j->images && !stop_signal(); i++) {
-        progress_show(&r->bar, (size_t)i);
-        done = load_and_run(r, i);
+    for (size_t i = 0; done && i < r->files.count && !stop_signal(); i++) {
+        progress_show(&r->bar, i);
+        done = take_item(r, stream_next(images));
     }
     progress_hide(&r->bar);
+    stream_close(images);
     j->detect_ms = clock_ms() - start;
     return done;
 }
@@ -163,9 +176,9 @@ int eval_run_model(eval_job *job)
         }
     }
     eval_saver_discard(&r.saver);
-    rcnn_results_destroy(r.results);
-    rcnn_session_destroy(r.session);
+    session_set_close(&r.sessions);
     rcnn_model_destroy(r.model);
     eval_feed_close(&r.feed);
+    path_list_free(&r.files);
     return status;
 }

@@ -34,6 +34,11 @@ static bool append(path_list *list, char *path)
     return true;
 }
 
+bool path_list_add(path_list *list, const char *path)
+{
+    return append(list, strdup(path));
+}
+
 void path_list_free(path_list *list)
 {
     for (size_t i = 0; i < list->count; i++) {

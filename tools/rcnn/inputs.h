@@ -24,6 +24,8 @@ bool same_file(const char *a, const char *b);
 /* Whether the path is one of the inputs, whatever its spelling. */
 bool inputs_include(const path_list *inputs, const char *path);
 
+/* Appends a copy. False when out of memory. */
+bool path_list_add(path_list *list, const char *path);
 void path_list_free(path_list *list);
 
 #endif

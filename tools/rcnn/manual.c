@@ -155,8 +155,11 @@ static const char PAGE_TAIL[] =
     "Pictures are named after the image, ending in .png; a name that is taken in the same run, or that is an input, "
     "gets \\-2, \\-3 and so on. Images with a side above 8192 pixels are drawn reduced.\n"
     ".SH JSON\n"
-    "One object: \\fIinfo\\fR (version, model, backend, options) and \\fIimages\\fR, an array with, per image, "
-    "\\fIfile_name\\fR, \\fIwidth\\fR, \\fIheight\\fR, \\fIdetections\\fR and \\fItiming_ms\\fR. A detection has "
+    "One object: \\fIinfo\\fR (version, model, backend, precision, options) and \\fIimages\\fR, an array with, per "
+    "image, "
+    "\\fIfile_name\\fR, \\fIwidth\\fR, \\fIheight\\fR, \\fIdetections\\fR and \\fItiming_ms\\fR (of a batch each image "
+    "has "
+    "its share; of a run on a GPU only the total is known). A detection has "
     "\\fIbbox\\fR [x,y,width,height] in pixels, \\fIcategory_id\\fR, \\fIcategory_name\\fR, \\fIscore\\fR and "
     "\\fIsegmentation\\fR:\n"
     ".TP\n\\fBrle\\fR\n{\"size\":[height,width],\"counts\":text}, COCO's compressed run lengths\n"
@@ -209,12 +212,12 @@ static void print_completion_options(FILE *out, command_id command)
     }
 }
 
-/* `--masks) words="none raw ...";;` for every option that has choices. */
+/* `--masks) words="none raw ...";;` for every option that has words to offer. */
 static void print_completion_choices(FILE *out)
 {
     for (int i = 0; i < OPTION_COUNT; i++) {
         const option_spec *option = option_get((option_id)i);
-        if (option->kind != KIND_CHOICE) {
+        if (!option->choices) {
             continue;
         }
         fprintf(out, "    --%s) words=\"", option->name);

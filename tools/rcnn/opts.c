@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device.h"
+
 static const command_spec COMMANDS[COMMAND_COUNT] = {
 #define COMMAND(ID, name, operands, fewest, most, summary, description)                                                \
     [COMMAND_##ID] = {name, operands, fewest, most, summary, description},
@@ -149,6 +151,9 @@ static void spell_wanted(const option_spec *option, char *text, size_t capacity)
     case KIND_CHOICE:
         spell_choices(option->choices, text, capacity);
         break;
+    case KIND_DEVICE:
+        snprintf(text, capacity, "%s", DEVICE_WANTED);
+        break;
     default:
         snprintf(text, capacity, "%s", option->argument ? option->argument : "no value");
         break;
@@ -231,6 +236,9 @@ static bool store(parser *p, const option_spec *option, const char *text)
         break;
     case KIND_SIZE:
         good = read_size(option, text, value);
+        break;
+    case KIND_DEVICE:
+        good = device_parse(text, strlen(text), &(device_choice){.count = 0});
         break;
     case KIND_LIST:
         good = strchr(text, '=') && text[0] != '=';

@@ -37,7 +37,8 @@ typedef enum option_kind {
     KIND_TEXT,
     KIND_CHOICE,
     KIND_SIZE,
-    KIND_LIST
+    KIND_LIST,
+    KIND_DEVICE
 } option_kind;
 
 typedef struct option_spec {
@@ -47,7 +48,7 @@ typedef struct option_spec {
     unsigned commands;    /* bit set of 1 << command_id        */
     option_kind kind;
     double low, high;    /* INT, REAL, SIZE                   */
-    const char *choices; /* CHOICE: "a|b|c", else NULL        */
+    const char *choices; /* CHOICE: "a|b|c"; DEVICE: words for the completion; else NULL */
     const char *help;
 } option_spec;
 

@@ -104,10 +104,10 @@ static void write_bitmap(FILE *out, const rcnn_mask *mask)
     fputs("]}", out);
 }
 
-static bool write_segmentation(json_writer *json, rcnn_results *results, int32_t index, rcnn_error *err)
+static bool write_segmentation(json_writer *json, const stream_item *item, int32_t index, rcnn_error *err)
 {
     rcnn_mask mask;
-    if (rcnn_results_get_mask(results, 0, index, json->masks, &mask, err) != RCNN_OK) {
+    if (rcnn_results_get_mask(item->results, item->position, index, json->masks, &mask, err) != RCNN_OK) {
         return false;
     }
     fputs(",\"segmentation\":", json->stream);
@@ -128,10 +128,10 @@ static bool write_segmentation(json_writer *json, rcnn_results *results, int32_t
 
 /* ------------------------------------------------------------------ images */
 
-static bool write_detection(json_writer *json, rcnn_results *results, int32_t index, rcnn_error *err)
+static bool write_detection(json_writer *json, const stream_item *item, int32_t index, rcnn_error *err)
 {
     rcnn_detection d;
-    if (rcnn_results_get(results, 0, index, &d) != RCNN_OK) {
+    if (rcnn_results_get(item->results, item->position, index, &d) != RCNN_OK) {
         return tool_fail(err, "no detection %d", (int)index);
     }
     const float box[4] = {d.x1, d.y1, d.x2 - d.x1, d.y2 - d.y1};
@@ -144,20 +144,22 @@ static bool write_detection(json_writer *json, rcnn_results *results, int32_t in
     json_string(json->stream, rcnn_model_class_name(json->model, d.label));
     fputs(",\"score\":", json->stream);
     json_float(json->stream, d.score);
-    if (json->masks != RCNN_MASK_NONE && !write_segmentation(json, results, index, err)) {
+    if (json->masks != RCNN_MASK_NONE && !write_segmentation(json, item, index, err)) {
         return false;
     }
     fputc('}', json->stream);
     return true;
 }
 
-static void write_timing(FILE *out, const rcnn_results *results, double decode_ms, double draw_ms)
+static void write_timing(FILE *out, const stream_item *item, double draw_ms)
 {
-    fprintf(out, "\"timing_ms\":{\"decode\":%.3f", decode_ms);
+    fprintf(out, "\"timing_ms\":{\"decode\":%.3f", item->decode_ms);
     for (int32_t stage = 0; stage < rcnn_stage_count(); stage++) {
-        fprintf(out, ",\"%s\":%.3f", rcnn_stage_name(stage), rcnn_results_stage_ms(results, stage));
+        fprintf(out, ",\"%s\":%.3f", rcnn_stage_name(stage),
+                rcnn_results_stage_ms(item->results, stage) / item->together);
     }
-    fprintf(out, ",\"draw\":%.3f,\"total\":%.3f}", draw_ms, decode_ms + draw_ms + rcnn_results_stage_ms(results, -1));
+    const double run_ms = rcnn_results_stage_ms(item->results, -1) / item->together;
+    fprintf(out, ",\"draw\":%.3f,\"total\":%.3f}", draw_ms, item->decode_ms + draw_ms + run_ms);
 }
 
 void json_begin(json_writer *json, const json_info *info)
@@ -169,24 +171,25 @@ void json_begin(json_writer *json, const json_info *info)
     json_string(out, info->model);
     fputs(",\"backend\":", out);
     json_string(out, info->backend);
+    fputs(",\"precision\":", out);
+    json_string(out, info->precision);
     fputs(",\"masks\":", out);
     json_string(out, info->masks);
     fprintf(out, ",\"score_threshold\":%g},\n\"images\":[", info->score_threshold);
 }
 
-bool json_image(json_writer *json, const char *file_name, const rcnn_image_view *view, rcnn_results *results,
-                double decode_ms, double draw_ms, rcnn_error *err)
+bool json_image(json_writer *json, const stream_item *item, double draw_ms, rcnn_error *err)
 {
     FILE *out = json->stream;
     fputs(json->images++ ? ",\n{\"file_name\":" : "\n{\"file_name\":", out);
-    json_string(out, file_name);
-    fprintf(out, ",\"width\":%d,\"height\":%d,\"detections\":[", (int)view->width, (int)view->height);
+    json_string(out, item->path);
+    fprintf(out, ",\"width\":%d,\"height\":%d,\"detections\":[", (int)item->view.width, (int)item->view.height);
     bool done = true;
-    for (int32_t i = 0; done && i < rcnn_results_count(results, 0); i++) {
-        done = write_detection(json, results, i, err);
+    for (int32_t i = 0; done && i < rcnn_results_count(item->results, item->position); i++) {
+        done = write_detection(json, item, i, err);
     }
     fputs("],\n ", out);
-    write_timing(out, results, decode_ms, draw_ms);
+    write_timing(out, item, draw_ms);
     fputc('}', out);
     return done;
 }

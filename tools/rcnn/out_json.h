@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "rcnn/rcnn.h"
+#include "stream.h"
 
 typedef struct json_writer {
     FILE *stream;
@@ -18,7 +18,7 @@ typedef struct json_writer {
 
 /* What stands in "info". */
 typedef struct json_info {
-    const char *model, *backend, *masks;
+    const char *model, *backend, *precision, *masks;
     double score_threshold;
 } json_info;
 
@@ -29,10 +29,9 @@ void json_float(FILE *out, float value);
 
 /* The stream is borrowed. Write errors stay in the stream (ferror). */
 void json_begin(json_writer *json, const json_info *info);
-/* One image with its detections; decode_ms and draw_ms stand beside the stages in timing_ms. False with err filled when
- * a mask could not be made. */
-bool json_image(json_writer *json, const char *file_name, const rcnn_image_view *view, rcnn_results *results,
-                double decode_ms, double draw_ms, rcnn_error *err);
+/* One image with its detections; timing_ms has its share of the time of its batch, and reading and drawing. False with err
+ * filled when a mask could not be made. */
+bool json_image(json_writer *json, const stream_item *item, double draw_ms, rcnn_error *err);
 /* Completes the text and frees the scratch. */
 void json_end(json_writer *json);
 

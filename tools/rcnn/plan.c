@@ -154,6 +154,8 @@ static void value_member(reader *r, const char *key, void *context)
     plan_value *value = context;
     if (strcmp(key, "name") == 0) {
         read_text(r, value->name);
+    } else if (strcmp(key, "dtype") == 0) {
+        read_text(r, value->dtype);
     } else if (strcmp(key, "bytes") == 0) {
         value->bytes = read_integer(r);
     } else if (strcmp(key, "offset") == 0) {
@@ -185,6 +187,12 @@ static void read_op(reader *r)
     r->plan->op_count++;
 }
 
+static void read_kernel(reader *r)
+{
+    skip_value(r);
+    r->plan->kernel_count++;
+}
+
 static void plan_member(reader *r, const char *key, void *context)
 {
     plan_summary *plan = context;
@@ -194,6 +202,10 @@ static void plan_member(reader *r, const char *key, void *context)
         read_array(r, read_value);
     } else if (strcmp(key, "ops") == 0) {
         read_array(r, read_op);
+    } else if (strcmp(key, "kernels") == 0) {
+        read_array(r, read_kernel);
+    } else if (strcmp(key, "precision") == 0) {
+        read_text(r, plan->precision);
     } else if (strcmp(key, "width") == 0) {
         plan->width = read_integer(r);
     } else if (strcmp(key, "height") == 0) {

@@ -12,13 +12,14 @@ typedef struct plan_stage {
 } plan_stage;
 
 typedef struct plan_value {
-    char name[PLAN_NAME_BYTES];
+    char name[PLAN_NAME_BYTES], dtype[PLAN_NAME_BYTES];
     int64_t bytes, offset, first_op, last_op;
 } plan_value;
 
 typedef struct plan_summary {
     int64_t width, height; /* of the padded network input */
-    int64_t arena_bytes, scratch_bytes, op_count;
+    int64_t arena_bytes, scratch_bytes, op_count, kernel_count;
+    char precision[PLAN_NAME_BYTES];
     plan_stage *stages;
     plan_value *values;
     size_t stage_count, value_count;

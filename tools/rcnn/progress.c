@@ -1,5 +1,6 @@
 #include "progress.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,9 @@
 #include <unistd.h>
 
 #define BAR_COLUMNS 30
+
+/* The library's messages come from any thread and wipe the bar first. */
+static pthread_mutex_t drawing = PTHREAD_MUTEX_INITIALIZER;
 
 double clock_ms(void)
 {
@@ -36,10 +40,12 @@ void progress_start(progress *bar, size_t total, bool wanted)
 
 void progress_hide(progress *bar)
 {
+    pthread_mutex_lock(&drawing);
     if (bar->shown) {
         fputs("\r\033[K", stderr);
         bar->shown = false;
     }
+    pthread_mutex_unlock(&drawing);
 }
 
 void progress_show(progress *bar, size_t done)
@@ -61,8 +67,10 @@ void progress_show(progress *bar, size_t done)
         snprintf(line + used, sizeof line - (size_t)used, "  %.0f ms/image  %lu:%02lu:%02lu left", each, left / 3600,
                  left / 60 % 60, left % 60);
     }
+    pthread_mutex_lock(&drawing);
     fprintf(stderr, "\r\033[K%.*s", terminal_columns() - 1, line); /* a line that wraps could not be wiped */
     fflush(stderr);
     bar->shown = true;
     bar->done = done;
+    pthread_mutex_unlock(&drawing);
 }

@@ -15,7 +15,7 @@ typedef struct progress {
 double clock_ms(void);
 
 void progress_start(progress *bar, size_t total, bool wanted);
-/* Wipes the bar, before any other output to the terminal. */
+/* Wipes the bar, before any other output to the terminal. Any thread. */
 void progress_hide(progress *bar);
 /* Draws it with `done` of the total behind it. */
 void progress_show(progress *bar, size_t done);

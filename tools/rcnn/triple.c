@@ -3,42 +3,38 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What a session can compute in, whatever the device. */
-static const char *const PRECISIONS[] = {"fp32"};
-#define PRECISION_COUNT ((int32_t)(sizeof PRECISIONS / sizeof PRECISIONS[0]))
-
-static int32_t device_count(void)
+static bool refuse(rcnn_error *err, const char *what, const char *wanted, const char *word, size_t length)
 {
-    return 1 + rcnn_backend_count();
-}
-
-static const char *device_name(int32_t index)
-{
-    return index == 0 ? "auto" : rcnn_backend_name(index - 1);
-}
-
-static const char *precision_name(int32_t index)
-{
-    return PRECISIONS[index];
-}
-
-/* Copies the word when it is one of `count` names. */
-static bool choose(const char *what, const char *word, size_t length, int32_t count, const char *(*name_of)(int32_t),
-                   char out[TRIPLE_WORD_BYTES], rcnn_error *err)
-{
-    char names[160] = "";
-    for (int32_t i = 0; i < count; i++) {
-        const char *name = name_of(i);
-        if (strlen(name) == length && strncmp(name, word, length) == 0) {
-            snprintf(out, TRIPLE_WORD_BYTES, "%s", name);
-            return true;
-        }
-        size_t used = strlen(names);
-        snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", name);
-    }
-    tool_fail(err, "%s: available: %s; got '%.*s'", what, names, (int)(length < 80 ? length : 80), word);
+    tool_fail(err, "%s: available: %s; got '%.*s'", what, wanted, (int)(length < 80 ? length : 80), word);
     err->status = RCNN_ERR_ARGUMENT;
     return false;
+}
+
+static bool parse_precision(const char *word, rcnn_precision *out, rcnn_error *err)
+{
+    char names[64] = "";
+    for (int32_t p = 0; precision_name(p); p++) {
+        if (strcmp(precision_name(p), word) == 0) {
+            *out = (rcnn_precision)p;
+            return true;
+        }
+        const size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", p ? ", " : "", precision_name(p));
+    }
+    return refuse(err, "precision", names, word, strlen(word));
+}
+
+/* "ref", "cuda:1", "cuda:fp16", "cuda:1:fp16": a number after the first colon belongs to the device. */
+static bool parse_place(const char *place, triple *out, rcnn_error *err)
+{
+    size_t length = strcspn(place, ":");
+    if (place[length] && place[length + 1] >= '0' && place[length + 1] <= '9') {
+        length += 1 + strcspn(place + length + 1, ":");
+    }
+    if (!device_parse(place, length, &out->device) || out->device.count != 1) {
+        return refuse(err, "device", "auto, cuda[:N], cpu, ref", place, length);
+    }
+    return !place[length] || parse_precision(place + length + 1, &out->precision, err);
 }
 
 bool triple_parse(const char *text, triple *out, rcnn_error *err)
@@ -55,14 +51,6 @@ bool triple_parse(const char *text, triple *out, rcnn_error *err)
     }
     memcpy(out->model, text, length);
     out->model[length] = '\0';
-    snprintf(out->device, sizeof out->device, "%s", "auto");
-    snprintf(out->precision, sizeof out->precision, "%s", PRECISIONS[0]);
-    if (!at) {
-        return true;
-    }
-    const char *device = at + 1, *colon = strchr(device, ':');
-    const size_t device_length = colon ? (size_t)(colon - device) : strlen(device);
-    return choose("device", device, device_length, device_count(), device_name, out->device, err) &&
-           (!colon ||
-            choose("precision", colon + 1, strlen(colon + 1), PRECISION_COUNT, precision_name, out->precision, err));
+    out->precision = RCNN_PRECISION_AUTO;
+    return parse_place(at ? at + 1 : "auto", out, err);
 }

@@ -94,7 +94,7 @@ static bool add_side(verify_ap *ap, int side, int32_t image, rcnn_results *resul
         eval_detection added;
         bool was_added;
         if (rcnn_results_get(results, 0, i, &d) == RCNN_OK && d.score > ap->threshold[side] &&
-            !eval_feed_add(&ap->feed[side], results, i, image, &added, &was_added, err)) {
+            !eval_feed_add(&ap->feed[side], results, 0, i, image, &added, &was_added, err)) {
             return false;
         }
     }
