@@ -333,6 +333,17 @@ static rcnn_status make_raw(rcnn_results *results, rcnn_error *err)
     return RCNN_OK;
 }
 
+/* Run lengths of the device need no work: not worth waking threads for. */
+static bool any_work(rcnn_mask_format format, const rcnn_mask_slot *slots, int32_t count)
+{
+    for (int32_t i = 0; i < count; i++) {
+        if (format != RCNN_MASK_RLE || !slots[i].words) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static rcnn_status make_pasted(rcnn_results *results, rcnn_mask_format format, rcnn_mask_slot *slots, int32_t threads,
                                rcnn_error *err)
 {
@@ -344,6 +355,7 @@ static rcnn_status make_pasted(rcnn_results *results, rcnn_mask_format format, r
     if (format == RCNN_MASK_POLYGON) {
         return make_polygons(results, slots, err);
     }
+    threads = any_work(format, slots, results->detection_count) ? threads : 1;
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
     for (int32_t i = 0; i < results->detection_count; i++) {
         paste_slot(results, format, i, &slots[i], results->scratch + (size_t)rcnn_thread_index() * stride);

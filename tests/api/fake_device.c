@@ -73,7 +73,7 @@ struct rcnn_backend {
 
 struct rcnn_kernel {
     rcnn_backend *device;
-    rcnn_kernel *ref; /* NULL: half precision, for planning only */
+    rcnn_kernel *ref[2]; /* NULL: half precision, for planning only; two when fused */
     bool preprocess;
     rcnn_value_id image;
     int32_t values;
@@ -175,8 +175,10 @@ static void run_kernel(rcnn_backend *device, const command *c)
         /* its memory is gone: a real device would fault */
     } else if (c->kernel->preprocess && slot->ready) {
         memcpy(value[c->kernel->image], slot->ready, slot->ready_bytes);
-    } else if (c->kernel->ref && !fake.dry) {
-        fail_run(device, rcnn_backend_ref.enqueue(c->kernel->ref, &args, NULL));
+    } else if (!fake.dry) {
+        for (int i = 0; i < 2 && c->kernel->ref[i]; i++) {
+            fail_run(device, rcnn_backend_ref.enqueue(c->kernel->ref[i], &args, NULL));
+        }
     }
     free(value);
 }
@@ -420,6 +422,37 @@ static void fake_release_memory(rcnn_backend *device, void *memory)
 
 /* ------------------------------------------------------------------------ kernels */
 
+/* Two convolutions in a row are one kernel, which needs the memory between them. */
+static int32_t fake_claim(rcnn_backend *device, const rcnn_graph *graph, int32_t first, int32_t *keep_between)
+{
+    (void)device;
+    const rcnn_op *op = &graph->ops[first];
+    *keep_between = 1;
+    return first + 1 < graph->op_count && op->kind == RCNN_OP_CONV && op[1].kind == RCNN_OP_CONV &&
+                   op[1].stage == op->stage
+               ? 2
+               : 1;
+}
+
+static rcnn_status prepare_ref(rcnn_kernel *kernel, const rcnn_graph *graph, int32_t first, int32_t count,
+                               size_t *scratch_bytes, rcnn_error *err)
+{
+    for (int32_t i = 0; i < count; i++) {
+        size_t bytes = 0;
+        RCNN_TRY(rcnn_backend_ref.prepare(kernel->device->ref, graph, first + i, 1, &kernel->ref[i], &bytes, err));
+        *scratch_bytes = bytes > *scratch_bytes ? bytes : *scratch_bytes;
+    }
+    return RCNN_OK;
+}
+
+static void free_kernel(rcnn_kernel *kernel)
+{
+    for (int i = 0; i < 2 && kernel->ref[i]; i++) {
+        rcnn_backend_ref.release(kernel->ref[i]);
+    }
+    free(kernel);
+}
+
 static rcnn_status fake_prepare(rcnn_backend *device, const rcnn_graph *graph, int32_t first, int32_t count,
                                 rcnn_kernel **out, size_t *scratch_bytes, rcnn_error *err)
 {
@@ -435,10 +468,9 @@ static rcnn_status fake_prepare(rcnn_backend *device, const rcnn_graph *graph, i
     kernel->preprocess = op->kind == RCNN_OP_PREPROCESS;
     kernel->image = op->output[0];
     const bool half = graph->precision == RCNN_PRECISION_FP16 || graph->precision == RCNN_PRECISION_BF16;
-    rcnn_status status =
-        half ? RCNN_OK : rcnn_backend_ref.prepare(device->ref, graph, first, count, &kernel->ref, scratch_bytes, err);
+    rcnn_status status = half ? RCNN_OK : prepare_ref(kernel, graph, first, count, scratch_bytes, err);
     if (status != RCNN_OK) {
-        free(kernel);
+        free_kernel(kernel);
         return status;
     }
     fake.live_kernels++;
@@ -466,10 +498,7 @@ static void fake_release(rcnn_kernel *kernel)
     if (kernel->device->queue.count > 0) {
         misuse("a kernel was released while commands wait");
     }
-    if (kernel->ref) {
-        rcnn_backend_ref.release(kernel->ref);
-    }
-    free(kernel);
+    free_kernel(kernel);
     fake.live_kernels--;
 }
 
@@ -742,6 +771,7 @@ const rcnn_backend_vt fake_device_vt = {
     .close = fake_close,
     .alloc = fake_alloc,
     .release_memory = fake_release_memory,
+    .claim = fake_claim,
     .prepare = fake_prepare,
     .enqueue = fake_enqueue,
     .release = fake_release,

@@ -650,7 +650,7 @@ TEST(precisions)
     char *json = NULL;
     CHECK_OK(rcnn_session_plan_json(session, 90, 60, &json, &err), err);
     CHECK(json && strstr(json, "\"precision\":\"fp16\"") && strstr(json, "\"dtype\":\"f16\"") &&
-          strstr(json, "\"kernels\":[[0,1],") && strstr(json, "\"shape\":[1,64,96,4]"));
+          strstr(json, "\"kernels\":[[0,1],[1,1],[2,1],[3,2],") && strstr(json, "\"shape\":[1,64,96,4]"));
     rcnn_free(json);
     rcnn_session_destroy(session);
     o.precision = RCNN_PRECISION_BF16;
