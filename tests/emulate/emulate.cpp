@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <map>
+#include <string>
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -331,7 +332,12 @@ typedef struct range {
     volatile char *start;
     size_t bytes;
 } range;
-static std::vector<range> shared_variables;
+
+/* From this program's own symbols: the __shared__ variables, which are zero-initialised variables of C++ functions
+ * (_ZZ<function>E<variable>), and the functions by address. */
+static std::map<std::string, range> shared_variables;
+static std::map<uintptr_t, std::string> functions;
+static std::map<const void *, std::vector<range>> shared_of; /* by kernel */
 
 static int own_base(struct dl_phdr_info *info, size_t, void *base)
 {
@@ -339,12 +345,9 @@ static int own_base(struct dl_phdr_info *info, size_t, void *base)
     return 1; /* the program itself comes first */
 }
 
-/* Finds the __shared__ variables: zero-initialised C++ variables of functions (symbols _ZZ...) of this program. */
-static void find_shared_variables(void)
+static std::vector<char> read_self(void)
 {
-    uintptr_t base = 0;
     std::vector<char> file;
-    dl_iterate_phdr(own_base, &base);
     if (FILE *in = fopen("/proc/self/exe", "rb")) {
         char piece[65536];
         for (size_t got; (got = fread(piece, 1, sizeof piece, in)) > 0;) {
@@ -352,6 +355,25 @@ static void find_shared_variables(void)
         }
         fclose(in);
     }
+    return file;
+}
+
+static void note_symbol(const ElfW(Sym) * symbol, const char *name, const ElfW(Shdr) * home, uintptr_t base)
+{
+    const int type = ELF64_ST_TYPE(symbol->st_info);
+    const uintptr_t at = base + symbol->st_value;
+    if (type == STT_FUNC) {
+        functions[at] = name;
+    } else if (type == STT_OBJECT && home->sh_type == SHT_NOBITS && strncmp(name, "_ZZ", 3) == 0) {
+        shared_variables[name] = {(volatile char *)at, symbol->st_size};
+    }
+}
+
+static void read_symbols(void)
+{
+    uintptr_t base = 0;
+    dl_iterate_phdr(own_base, &base);
+    const std::vector<char> file = read_self();
     const ElfW(Ehdr) *header = (const ElfW(Ehdr) *)file.data();
     if (file.size() < sizeof *header || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0) {
         return;
@@ -364,18 +386,39 @@ static void find_shared_variables(void)
         const ElfW(Sym) *symbol = (const ElfW(Sym) *)(file.data() + section[s].sh_offset);
         const char *names = file.data() + section[section[s].sh_link].sh_offset;
         for (size_t i = 0; i < section[s].sh_size / sizeof *symbol; i++) {
-            if (ELF64_ST_TYPE(symbol[i].st_info) == STT_OBJECT && symbol[i].st_shndx < header->e_shnum &&
-                section[symbol[i].st_shndx].sh_type == SHT_NOBITS &&
-                strncmp(names + symbol[i].st_name, "_ZZ", 3) == 0) {
-                shared_variables.push_back({(volatile char *)(base + symbol[i].st_value), symbol[i].st_size});
+            if (symbol[i].st_shndx != SHN_UNDEF && symbol[i].st_shndx < header->e_shnum) {
+                note_symbol(&symbol[i], names + symbol[i].st_name, &section[symbol[i].st_shndx], base);
             }
         }
     }
 }
 
+/* What a kernel may use: its own variables, and those of functions that are no kernels (kernels are named so). */
+static const std::vector<range> &shared_variables_of(const void *kernel)
+{
+    if (functions.empty()) {
+        read_symbols();
+    }
+    const auto known = shared_of.find(kernel);
+    if (known != shared_of.end()) {
+        return known->second;
+    }
+    const auto function = functions.find((uintptr_t)kernel);
+    const std::string own = function == functions.end() ? "" : "_ZZ" + function->second.substr(2);
+    std::vector<range> &found = shared_of[kernel];
+    for (const auto &variable : shared_variables) {
+        if (variable.first.compare(0, own.size(), own) == 0 || variable.first.find("_kernel") == std::string::npos) {
+            found.push_back(variable.second);
+        }
+    }
+    return found;
+}
+
+static const std::vector<range> *poisoned; /* of the kernel that runs */
+
 __attribute__((no_sanitize("address"))) static void poison_shared(void) /* fills red zones among the rest */
 {
-    for (const range &r : shared_variables) {
+    for (const range &r : *poisoned) {
         for (size_t i = 0; i < r.bytes; i++) {
             r.start[i] = (char)0xff;
         }
@@ -460,9 +503,7 @@ void rcnn_emulate_launch(const char *name, const void *kernel, dim3 grid, dim3 b
         last_error = error;
         return;
     }
-    if (shared_variables.empty()) {
-        find_shared_variables();
-    }
+    poisoned = &shared_variables_of(kernel);
     kernel_name = name;
     kernel_body = body;
     kernel_context = context;

@@ -35,6 +35,7 @@ static bool never(const rcnn_backend *backend, const rcnn_cuda_conv_want *want)
 }
 
 const rcnn_cuda_conv_engine rcnn_cuda_conv_cudnn = {.name = "cudnn", .supports = never};
+const rcnn_cuda_conv_engine rcnn_cuda_conv_wgmma = {.name = "wgmma", .supports = never};
 
 /* A matrix product as a convolution on maps of one cell. */
 typedef struct product_run {

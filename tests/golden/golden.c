@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/backend.h"
+
 #define DATA                RCNN_SOURCE_DIR "/tests/golden/data/"
 #define GOLDEN_OVERRIDE_MAX 16
 
@@ -140,4 +142,20 @@ const char *golden_backend(int32_t index)
         }
     }
     return NULL;
+}
+
+uint32_t golden_precisions(const char *backend)
+{
+    const rcnn_backend_options options = {.num_threads = 1};
+    const rcnn_backend_vt *vt = NULL;
+    rcnn_backend *opened = NULL;
+    rcnn_precision automatic;
+    rcnn_error err = {0};
+    uint32_t precisions = 1u << RCNN_PRECISION_FP32;
+    if (rcnn_backend_find(backend, &vt, &err) == RCNN_OK && vt->precisions &&
+        vt->open(&options, &opened, &err) == RCNN_OK) {
+        precisions = vt->precisions(opened, &automatic);
+        vt->close(opened);
+    }
+    return precisions;
 }

@@ -37,5 +37,7 @@ float *golden_image(const golden_case *g);
 
 /* Usable backends, by name; NULL past the end. */
 const char *golden_backend(int32_t index);
+/* Bits 1u << rcnn_precision of what a usable backend computes in. */
+uint32_t golden_precisions(const char *backend);
 
 #endif
