@@ -284,7 +284,8 @@ static void execute(rcnn_backend *device, const command *c)
     switch (c->kind) {
     case COMMAND_STAGE:
         device->staged = c->slot;
-        if (device->slots[c->slot].frame.image[0].view.width == fake.fault_at_width) {
+        if (device->slots[c->slot].frame.count > 0 &&
+            device->slots[c->slot].frame.image[0].view.width == fake.fault_at_width) {
             fail_run(device, RCNN_ERR_NUMERIC);
         }
         break;
@@ -578,6 +579,7 @@ static rcnn_status fake_stage(rcnn_backend *device, int32_t index, const rcnn_fr
     }
     RCNN_TRY(fallible("stage", err));
     fake.stages++;
+    fake.warm_ups += frame->count == 0;
     free_staged(slot);
     copy_pixels(slot, frame);
     slot->busy = true;

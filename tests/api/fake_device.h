@@ -19,6 +19,7 @@ typedef struct fake_control {
     /* kept by the device */
     uint64_t calls; /* fallible ones */
     uint64_t waits, syncs, stages, replays, recordings, kernels_run, direct_enqueues;
+    uint64_t warm_ups; /* runs without images, which are stages and waits as well */
     int32_t open_devices, live_kernels, live_recordings, live_blocks;
     char misuse[256]; /* the first one; "" = none */
 } fake_control;

@@ -3,9 +3,10 @@
 
 #include <unistd.h>
 
+#include "api/fake_device.h"
 #include "inputs.h"
-#include "rcnn/rcnn.h"
 #include "run_program.h"
+#include "session/session.h"
 #include "stream.h"
 
 #if RCNN_HAVE_ONEDNN
@@ -179,6 +180,41 @@ TEST(batches_are_the_same_with_and_without_threads)
         }
         tear_down(&f);
     }
+}
+
+/* On a device runs overlap. It notes a fault in the batch of files 8 and 9 (10 and 11 are under way then): both run again
+ * alone, where file 8 fails once more and file 9 does not. */
+TEST(a_fault_on_the_device_is_one_files)
+{
+    fixture f;
+    rcnn_error err = {0};
+    set_up(&f, 2);
+    rcnn_session_options o;
+    rcnn_session_options_init(&o);
+    o.max_batch = 2;
+    o.num_threads = 1;
+    o.mask_format = RCNN_MASK_RLE;
+    fake = (fake_control){.dry = 1, .fault_at_width = 48 + 3 * 8};
+    rcnn_session *device = NULL;
+    REQUIRE(rcnn_session_create_on(f.model, &o, &fake_device_vt, &device, &err) == RCNN_OK);
+    stream *s;
+    stream_options how = options_of(&f, 2, 1, 3);
+    how.sessions = &device;
+    REQUIRE(stream_open(&how, &s, &err));
+    for (int i = 0; i < FILES; i++) {
+        const stream_item *item = stream_next(s);
+        REQUIRE(item);
+        if (i == 8) {
+            CHECK_MSG(item->failed.status == RCNN_ERR_NUMERIC && !item->results, "%s", item->failed.message);
+        } else {
+            check_item(&f, item, i);
+            CHECK(i != 9 || item->together == 1);
+        }
+    }
+    stream_close(s);
+    rcnn_session_destroy(device);
+    CHECK_MSG(!fake.misuse[0], "%s", fake.misuse);
+    tear_down(&f);
 }
 
 TEST(streams_end_in_the_middle)
