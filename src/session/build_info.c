@@ -41,6 +41,7 @@ const char *rcnn_build_info(void)
            "build type: " RCNN_BUILD_TYPE "\n"
            "threads: " THREADS "\n"
            "backends: " BACKENDS "\n"
+           "cuda module: " RCNN_CUDA_MODULE "\n"
            "images: " IMAGES "\n"
            "exports: " EXPORTS "\n"
            "sanitizers: " RCNN_SANITIZE;

@@ -141,7 +141,7 @@ static rcnn_status land(rcnn_session *s, int32_t slot, rcnn_results *results, rc
     RCNN_TRY(s->vt->wait(s->backend, slot, err));
     RCNN_TRY(add_stage_times(s, flight, results, err));
     s->vt->delivered(s->backend, slot, &flight->plan->graph, &flight->plan->delivery, &delivered);
-    s->current = flight->plan;
+    s->current = flight->number == s->starts ? flight->plan : NULL;
     return take(s, flight->plan, &flight->frame, &delivered, results, err);
 }
 
@@ -225,6 +225,7 @@ static rcnn_status preprocess_on_host(rcnn_session *s, rcnn_flight *flight, rcnn
 static rcnn_status start_on_device(rcnn_session *s, int32_t slot, rcnn_error *err)
 {
     rcnn_flight *flight = &s->flights[slot];
+    flight->number = ++s->starts;
     RCNN_TRY(s->vt->stage(s->backend, slot, &flight->frame, err));
     if (flight->plan->recording) {
         RCNN_TRY(s->vt->replay(s->backend, flight->plan->recording, err));

@@ -27,37 +27,55 @@ static rcnn_status host_value(rcnn_session *s, rcnn_value_id id, size_t bytes, c
     return RCNN_OK;
 }
 
-/* How a value is handed out: half floats as floats, the image without a fourth channel. */
+/* How a value is handed out: half floats and bytes as floats, the image without a fourth channel. */
 typedef struct rcnn_value_view {
     rcnn_dtype dtype;
+    float scale;             /* of bytes */
     size_t pixels;           /* runs of channels */
     int32_t inner, channels; /* handed out, and in memory */
 } rcnn_value_view;
 
 static rcnn_value_view view_of(const rcnn_session *s, const rcnn_value *value)
 {
-    rcnn_value_view view = {.dtype = value->desc.dtype, .channels = value->desc.dim[value->desc.rank - 1]};
+    rcnn_value_view view = {
+        .dtype = value->desc.dtype, .scale = value->scale, .channels = value->desc.dim[value->desc.rank - 1]};
     view.pixels = value->bytes / rcnn_dtype_bytes(view.dtype) / (size_t)view.channels;
     const bool image = s->build.image_channels > 3 && strcmp(value->name, "image") == 0;
     view.inner = image ? 3 : view.channels;
     return view;
 }
 
+static float widen_one(const rcnn_value_view *view, const uint8_t *at)
+{
+    uint16_t half;
+    switch (view->dtype) {
+    case RCNN_I8:
+        return (float)(*at < 128 ? *at : *at - 256) * view->scale;
+    case RCNN_U8:
+        return (float)*at * view->scale;
+    case RCNN_F16:
+        memcpy(&half, at, sizeof half);
+        return rcnn_f16_to_f32(half);
+    default:
+        memcpy(&half, at, sizeof half);
+        return rcnn_bf16_to_f32(half);
+    }
+}
+
 /* dst gets the first `count` elements. */
 static void widen(const rcnn_value_view *view, const void *src, size_t count, float *dst)
 {
+    const size_t bytes = rcnn_dtype_bytes(view->dtype);
     for (size_t i = 0; i < count; i++) {
         const size_t pixel = i / (size_t)view->inner;
         const size_t at = pixel * (size_t)view->channels + i % (size_t)view->inner;
-        uint16_t half;
-        memcpy(&half, (const uint8_t *)src + 2 * at, sizeof half);
-        const float value = view->dtype == RCNN_F16 ? rcnn_f16_to_f32(half) : rcnn_bf16_to_f32(half);
+        const float value = widen_one(view, (const uint8_t *)src + bytes * at);
         memcpy(dst + i, &value, sizeof value);
     }
 }
 
-static rcnn_status read_half(rcnn_session *s, rcnn_value_id id, void *dst, size_t capacity, size_t *size,
-                             rcnn_error *err)
+static rcnn_status read_narrow(rcnn_session *s, rcnn_value_id id, void *dst, size_t capacity, size_t *size,
+                               rcnn_error *err)
 {
     const rcnn_value *value = &s->current->graph.values[id];
     const rcnn_value_view view = view_of(s, value);
@@ -91,8 +109,8 @@ rcnn_status rcnn_session_read_value(rcnn_session *s, const char *name, void *dst
     if (!s->keep_values && value->last_use != INT32_MAX) {
         return rcnn_fail(err, RCNN_ERR_NOT_FOUND, "session: the memory of value '%s' was used again", name);
     }
-    if (value->desc.dtype == RCNN_F16 || value->desc.dtype == RCNN_BF16) {
-        return read_half(s, id, dst, capacity, size, err);
+    if (value->desc.dtype == RCNN_F16 || value->desc.dtype == RCNN_BF16 || value->scale > 0) {
+        return read_narrow(s, id, dst, capacity, size, err);
     }
     *size = value->bytes;
     size_t copied = capacity < value->bytes ? capacity : value->bytes;

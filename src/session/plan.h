@@ -25,6 +25,7 @@ typedef struct rcnn_plan {
     uint64_t generation; /* of the memory that value[] and recording stand for; 0 = none yet */
     rcnn_delivery delivery;
     rcnn_recording *recording; /* NULL = not recorded */
+    bool warm;                 /* it has run once, so that it may be recorded */
     int32_t mark_count;        /* time marks of an enqueue; mark_stage[i] is the stage between mark i and i+1 */
     rcnn_stage mark_stage[RCNN_STAGE_COUNT + 1];
     struct rcnn_plan *host; /* preprocessing on the host backend, or NULL */

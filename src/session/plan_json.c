@@ -41,6 +41,10 @@ static void add_value(rcnn_text *text, const rcnn_graph *graph, const rcnn_value
     rcnn_text_printf(text, "{\"name\":\"%s\",\"bytes\":%zu,\"offset\":%zu,\"first_op\":%d,\"last_op\":%d", value->name,
                      value->bytes, value->offset, value->producer, last);
     add_dtype(text, value->desc.dtype);
+    if (value->scale > 0) {
+        rcnn_text_add(text, ",\"scale\":");
+        rcnn_text_json_number(text, (double)value->scale);
+    }
     rcnn_text_add(text, ",\"shape\":");
     add_shape(text, &value->desc);
     rcnn_text_add(text, "}");
@@ -68,7 +72,7 @@ static void add_kernels(rcnn_text *text, const rcnn_plan *plan)
 
 static void add_plan(rcnn_text *text, const rcnn_plan *plan)
 {
-    static const char *const PRECISIONS[] = {"auto", "fp32", "tf32", "fp16", "bf16"};
+    static const char *const PRECISIONS[] = {"auto", "fp32", "tf32", "fp16", "bf16", "int8"};
     const rcnn_graph *graph = &plan->graph;
     rcnn_text_printf(text, "\"batch\":%d,\"width\":%d,\"height\":%d,\"precision\":\"%s\",", plan->batch, plan->width,
                      plan->height, PRECISIONS[graph->precision]);

@@ -253,11 +253,37 @@ rcnn_status rcnn_session_enqueue(rcnn_session *s, rcnn_plan *plan, const rcnn_fr
     return mark_stage_end(s, plan, RCNN_STAGE_postprocess, err);
 }
 
+static rcnn_status run_without_images(rcnn_session *s, rcnn_plan *plan, int32_t slot, rcnn_error *err)
+{
+    static const rcnn_frame nothing = {.count = 0};
+    RCNN_TRY(s->vt->stage(s->backend, slot, &nothing, err));
+    RCNN_TRY(rcnn_session_enqueue(s, plan, &nothing, err));
+    RCNN_TRY(s->vt->finish(s->backend, slot, err));
+    return s->vt->wait(s->backend, slot, err);
+}
+
+/* A plan runs once before it is recorded: what a backend's libraries load, allocate or prepare at a kernel's first launch
+ * is over by then. Nothing is under way. */
+static rcnn_status warm_up(rcnn_session *s, rcnn_plan *plan, rcnn_error *err)
+{
+    if (plan->warm) {
+        return RCNN_OK;
+    }
+    const int32_t slot = (s->oldest + s->pending) % RCNN_SESSION_IN_FLIGHT; /* of the run that wants the recording */
+    const rcnn_status status = run_without_images(s, plan, slot, err);
+    if (status != RCNN_OK) {
+        (void)s->vt->sync(s->backend, NULL);
+    }
+    plan->warm = status == RCNN_OK;
+    return status;
+}
+
 static rcnn_status record(rcnn_session *s, rcnn_plan *plan, const rcnn_frame *frame, rcnn_error *err)
 {
     const double start = rcnn_clock_ms();
     rcnn_recording *recording = NULL;
     drop_recording(s, plan);
+    RCNN_TRY(warm_up(s, plan, err));
     RCNN_TRY(s->vt->record_begin(s->backend, err));
     rcnn_status status = rcnn_session_enqueue(s, plan, frame, err);
     rcnn_status ended =

@@ -41,7 +41,7 @@ static rcnn_status check_device_options(const rcnn_session_options *o, rcnn_erro
     if (o->device < 0) {
         return rcnn_fail(err, RCNN_ERR_ARGUMENT, "session: want a device of 0 or more, got %d", o->device);
     }
-    if (o->precision < RCNN_PRECISION_AUTO || o->precision > RCNN_PRECISION_BF16) {
+    if (o->precision < RCNN_PRECISION_AUTO || o->precision > RCNN_PRECISION_INT8) {
         return rcnn_fail(err, RCNN_ERR_ARGUMENT, "session: no precision %d", (int)o->precision);
     }
     if (o->max_plans < 0 || o->max_plans > RCNN_SESSION_PLANS_MAX) {
@@ -144,7 +144,7 @@ static rcnn_status check_device(const rcnn_session *s, int32_t device, rcnn_erro
     return RCNN_OK;
 }
 
-static const char *const PRECISION_NAMES[] = {"auto", "fp32", "tf32", "fp16", "bf16"};
+static const char *const PRECISION_NAMES[] = {"auto", "fp32", "tf32", "fp16", "bf16", "int8"};
 
 static rcnn_status choose_precision(rcnn_session *s, rcnn_precision wanted, rcnn_error *err)
 {
@@ -153,7 +153,7 @@ static rcnn_status choose_precision(rcnn_session *s, rcnn_precision wanted, rcnn
     s->precision = wanted == RCNN_PRECISION_AUTO ? automatic : wanted;
     if (!(have & 1u << s->precision)) {
         char names[64] = "";
-        for (int p = RCNN_PRECISION_FP32; p <= RCNN_PRECISION_BF16; p++) {
+        for (int p = RCNN_PRECISION_FP32; p <= RCNN_PRECISION_INT8; p++) {
             if (have & 1u << p) {
                 strcat(strcat(names, names[0] ? ", " : ""), PRECISION_NAMES[p]);
             }
@@ -161,8 +161,16 @@ static rcnn_status choose_precision(rcnn_session *s, rcnn_precision wanted, rcnn
         return rcnn_fail(err, RCNN_ERR_UNSUPPORTED, "session: backend %s computes in %s, got precision %s", s->vt->name,
                          names, PRECISION_NAMES[s->precision]);
     }
-    const bool half = s->precision == RCNN_PRECISION_FP16 || s->precision == RCNN_PRECISION_BF16;
+    if (s->precision == RCNN_PRECISION_INT8 && s->model->activation_count == 0) {
+        return rcnn_fail(
+            err, RCNN_ERR_ARGUMENT,
+            "session: precision int8 wants a calibrated model, got one without activation scales; make one "
+            "with rcnn convert IN OUT --precision int8 --calibrate IMAGES");
+    }
     s->build.precision = s->precision;
+    s->build.bf16_rest = (have & 1u << RCNN_PRECISION_BF16) != 0;
+    const bool half = s->precision == RCNN_PRECISION_FP16 || s->precision == RCNN_PRECISION_BF16 ||
+                      (s->precision == RCNN_PRECISION_INT8 && s->build.bf16_rest);
     s->build.image_channels = half ? s->vt->half_image_channels : 0;
     return RCNN_OK;
 }

@@ -23,6 +23,7 @@ typedef struct rcnn_flight {
     rcnn_flight_state state;
     rcnn_frame frame; /* stays as it is while the flight runs */
     rcnn_plan *plan;  /* while it runs */
+    uint64_t number;  /* of session's starts: the last one's values stand in the arena */
     void *ready;      /* host_preprocess: memory of the preprocessed images */
     size_t ready_bytes;
     double start_ms, host_ms; /* clock at launch; time of preprocessing on the host */
@@ -54,6 +55,7 @@ struct rcnn_session {
     void *arena, *scratch; /* backend memory shared by all plans */
     size_t arena_bytes, scratch_bytes;
     uint64_t generation; /* of arena and scratch: what was bound or recorded for another one is stale */
+    uint64_t starts;     /* of runs on the device, also of those that failed half-way */
     void *host_scratch;
     size_t host_scratch_bytes;
     void *staging; /* host copy of downloaded values */
