@@ -243,6 +243,35 @@ typedef enum rcnn_weights_format {
 RCNN_API RCNN_NODISCARD rcnn_status rcnn_model_save(const rcnn_model *model, const char *path,
                                                     rcnn_weights_format format, rcnn_error *err);
 
+/* Calibration: images run through the fp32 network tell the ranges of its activations, so that RCNN_PRECISION_INT8 can
+ * compute on bytes. One thread at a time. */
+typedef struct rcnn_calibration rcnn_calibration;
+typedef struct rcnn_calibration_options {
+    size_t struct_size;
+    int32_t num_threads;           /* 0 (default) = the cores this process may use                                 */
+    int32_t long_side, short_side; /* resize bounds in pixels; 0 (default) = the model config's                   */
+    float max_error;               /* relative error of the outputs from which on an activation stays in floating
+                                      point; 0 (default) = 0.05; sensitivity is measured on the first image        */
+    int32_t (*progress)(void *context, int32_t done, int32_t total); /* NULL, or called between steps; non-zero ends
+                                                                        with CANCELLED */
+    void *progress_context;
+} rcnn_calibration_options;
+RCNN_API void rcnn_calibration_options_init_sized(rcnn_calibration_options *options, size_t struct_size);
+#define rcnn_calibration_options_init(o) rcnn_calibration_options_init_sized((o), sizeof *(o))
+/* Keeps the model alive. Statuses: ARGUMENT, DEVICE, UNSUPPORTED, MEMORY. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_calibration_create(const rcnn_model *model,
+                                                            const rcnn_calibration_options *options,
+                                                            rcnn_calibration **out, rcnn_error *err);
+/* Runs one image and takes note of every activation's distribution. Statuses as of rcnn_session_run. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_calibration_add(rcnn_calibration *calibration, const rcnn_image_view *image,
+                                                         rcnn_error *err);
+/* Chooses a range for each activation (smallest to largest, a percentile, or by entropy: the one with the least error),
+ * measures which ones cost accuracy, and writes the native file with int8 weights, activation scales and the record of
+ * the calibration. Written to a temporary name and renamed. ARGUMENT before the first image. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_calibration_save(rcnn_calibration *calibration, const char *path,
+                                                          rcnn_error *err);
+RCNN_API void rcnn_calibration_destroy(rcnn_calibration *calibration);
+
 /* Frameworks in whose tensor names a model can be written. */
 typedef enum rcnn_state_dict {
     RCNN_STATE_DICT_TORCHVISION = 0,
@@ -300,6 +329,23 @@ RCNN_API int32_t rcnn_model_category_id(const rcnn_model *model, int32_t label);
 RCNN_API int32_t rcnn_model_has_masks(const rcnn_model *model);
 /* The whole model config as one JSON object, keys as in docs/weights-format.md; lives as long as the model. */
 RCNN_API const char *rcnn_model_config_json(const rcnn_model *model);
+typedef struct rcnn_activation_info { /* strings live as long as the model */
+    const char *name;   /* of the value in the plan: "c2", "layer1_0_conv1"                                    */
+    const char *method; /* how its range was chosen: "minmax", "percentile", "entropy"; "float": it stays in floating
+                           point; "unknown": the file has no record */
+    float scale;        /* real value = stored * scale; 0: it stays in floating point                          */
+    int32_t is_signed;  /* stored in -127..127, else in 0..255                                                 */
+    float min, max;     /* seen in the calibration images                                                      */
+    float error;        /* root mean square of what storing it so changes, relative to that of the values      */
+    float sensitivity;  /* relative error of the network's outputs when it alone is stored so                  */
+} rcnn_activation_info;
+/* Activations of a calibrated model, for reports: 0 of them when it is not calibrated. ARGUMENT when index is out of
+ * range. */
+RCNN_API int32_t rcnn_model_activation_count(const rcnn_model *model);
+RCNN_API rcnn_status rcnn_model_activation_get(const rcnn_model *model, int32_t index, rcnn_activation_info *out);
+/* The record of the calibration as one JSON object (docs/weights-format.md); NULL when there is none. Lives as long as the
+ * model. */
+RCNN_API const char *rcnn_model_calibration_json(const rcnn_model *model);
 /* Number of stored parameters (after batch-norm folding). */
 RCNN_API int64_t rcnn_model_parameter_count(const rcnn_model *model);
 /* The config as key/value text, in table order. source: "inferred", "default", "file" or "override". */
@@ -327,7 +373,8 @@ typedef enum rcnn_precision {
     RCNN_PRECISION_FP32 = 1,
     RCNN_PRECISION_TF32 = 2, /* float activations, products of 10-bit fractions; GPUs */
     RCNN_PRECISION_FP16 = 3,
-    RCNN_PRECISION_BF16 = 4
+    RCNN_PRECISION_BF16 = 4,
+    RCNN_PRECISION_INT8 = 5 /* needs a calibrated model (rcnn_calibration_save); what has no scale is BF16 or FP32 */
 } rcnn_precision;
 
 typedef struct rcnn_session_options {
@@ -346,7 +393,8 @@ typedef struct rcnn_session_options {
                                  rcnn_session_read_value: no op is fused, nothing is recorded                       */
     int32_t device;           /* index of the GPU, default 0; 0 for other backends                                    */
     rcnn_precision precision; /* default AUTO; UNSUPPORTED when the backend lacks it                                  */
-    int32_t host_preprocess;  /* 1: resize and normalise on the CPU also with a GPU; default 0                        */
+    int32_t host_preprocess;  /* 1: resize and normalise on the CPU also with a GPU, images are in host memory then;
+                                 default 0                                                                            */
     int32_t staged;           /* 1: device time of each stage by events (rcnn_results_stage_ms), stages do not overlap;
                                  default 0: with a GPU only the total, the stage postprocess (its part on the host) and
                                  preprocess on the host are known. Runs under way do not overlap either             */
@@ -417,10 +465,10 @@ RCNN_API RCNN_NODISCARD rcnn_status rcnn_session_plan_json(rcnn_session *session
 RCNN_API void rcnn_free(void *pointer);
 
 /* Bytes of one intermediate value of the last run, for tests and debugging: stage outputs by name as listed by the
- * plan ("c2".."c5", "p2".."p6", "proposals", ...). Copies at most `capacity` bytes, *size gets the full size (capacity 0 with dst
- * NULL to ask). Values of 16 bits are handed out as f32, and the image always with 3 channels: sizes do not depend on the
- * precision. NOT_FOUND while runs are under way, and when there is no such value or its memory was used again: make the
- * session with keep_values = 1. */
+ * plan ("c2".."c5", "p2".."p6", "proposals", ...). Copies at most `capacity` bytes, *size gets the full size (capacity 0
+ * with dst NULL to ask). Values of 16 bits, and bytes that stand for real numbers, are handed out as f32, and the image
+ * always with 3 channels: sizes do not depend on the precision. NOT_FOUND while runs are under way, and when there is no
+ * such value or its memory was used again: make the session with keep_values = 1. */
 RCNN_API RCNN_NODISCARD rcnn_status rcnn_session_read_value(rcnn_session *session, const char *name, void *dst,
                                                             size_t capacity, size_t *size, rcnn_error *err);
 

@@ -47,6 +47,8 @@ typedef struct rcnn_value {
     size_t bytes;
     int32_t producer; /* op index                                                 */
     int32_t last_use; /* op index; INT32_MAX for graph outputs, live to the end    */
+    float scale;      /* I8 and U8 activations: real value = stored * scale, stored in -127..127 and 0..255 (round half
+                         to even, saturated); 0 for all others */
     size_t offset;    /* in the arena, set by the planner; RCNN_ALIGNMENT-aligned  */
 } rcnn_value;
 
@@ -171,7 +173,8 @@ typedef struct rcnn_graph {
     size_t value_capacity, op_capacity;
     size_t arena_bytes;       /* set by the planner */
     rcnn_precision precision; /* of CONV, FC and DECONV. Sums are float in all of them; TF32 rounds the factors of float
-                                 values; with FP16 and BF16 activations are values of that type. AUTO = FP32 */
+                                 values; with FP16 and BF16 activations are values of that type; with INT8
+                                 they are I8, U8 (see rcnn_value.scale), BF16 or F32 value by value. AUTO = FP32 */
 } rcnn_graph;
 
 /* ------------------------------------------------------------- per-run input */

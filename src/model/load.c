@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "base/options.h"
+#include "model/activations.h"
 #include "model/class_rows.h"
 #include "model/classes.h"
 #include "model/infer.h"
@@ -136,6 +137,9 @@ static rcnn_status load_parts(rcnn_model *model, const rcnn_weights *weights, co
                             : rcnn_infer(table, &kind.naming, &model->config, &model->sources, err));
     RCNN_TRY(apply_overrides(model, options, err));
     RCNN_TRY(build_layers(model, table, &kind, err));
+    if (kind.described && kind.naming == RCNN_NAMING_NATIVE) {
+        RCNN_TRY(rcnn_activations_read(model, table, rcnn_weights_meta(weights, RCNN_CALIBRATION_KEY), err));
+    }
     rcnn_tensor_table_log_unused(table);
     RCNN_TRY(fill_classes(model, kind.described ? native->names : foreign_class_names(weights), native, options, err));
     return fill_texts(model, err);

@@ -30,6 +30,8 @@ void rcnn_model_destroy(rcnn_model *model)
     }
     rcnn_free(model->class_names);
     rcnn_free(model->category_ids);
+    rcnn_free(model->activations);
+    rcnn_free(model->calibration);
     rcnn_free(model->config_json);
     for (int32_t key = 0; key < RCNN_CONFIG_KEY_COUNT; key++) {
         rcnn_free(model->config_text[key]);
@@ -42,6 +44,16 @@ const rcnn_layer *rcnn_model_layer(const rcnn_model *model, const char *name)
     for (int32_t i = 0; i < model->layer_count; i++) {
         if (strcmp(model->layers[i].name, name) == 0) {
             return &model->layers[i];
+        }
+    }
+    return NULL;
+}
+
+const rcnn_activation *rcnn_model_activation(const rcnn_model *model, const char *value)
+{
+    for (int32_t i = 0; i < model->activation_count; i++) {
+        if (strcmp(model->activations[i].value, value) == 0) {
+            return &model->activations[i];
         }
     }
     return NULL;
@@ -102,4 +114,31 @@ rcnn_status rcnn_model_config_get(const rcnn_model *model, int32_t index, const 
         *source = rcnn_config_source_name((rcnn_config_source)model->sources.of[index]);
     }
     return RCNN_OK;
+}
+
+int32_t rcnn_model_activation_count(const rcnn_model *model)
+{
+    return model ? model->activation_count : 0;
+}
+
+rcnn_status rcnn_model_activation_get(const rcnn_model *model, int32_t index, rcnn_activation_info *out)
+{
+    if (!model || !out || index < 0 || index >= model->activation_count) {
+        return RCNN_ERR_ARGUMENT;
+    }
+    const rcnn_activation *a = &model->activations[index];
+    *out = (rcnn_activation_info){.name = a->value,
+                                  .method = a->method,
+                                  .scale = a->scale,
+                                  .is_signed = a->is_signed,
+                                  .min = a->min,
+                                  .max = a->max,
+                                  .error = a->error,
+                                  .sensitivity = a->sensitivity};
+    return RCNN_OK;
+}
+
+const char *rcnn_model_calibration_json(const rcnn_model *model)
+{
+    return model->calibration;
 }

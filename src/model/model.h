@@ -28,14 +28,26 @@ typedef struct rcnn_layer {
     float *bias;    /* [out]                                                                    */
 } rcnn_layer;
 
+/* How an activation is stored in int8 plans, by the name of its value in the graph. */
+typedef struct rcnn_activation {
+    char value[RCNN_LAYER_NAME_MAX];
+    float scale; /* real = stored * scale; 0: stays in floating point */
+    int32_t is_signed;
+    char method[16]; /* "minmax", "percentile", "entropy", "float"; "unknown" in a file without record */
+    float min, max, error, sensitivity; /* as in rcnn_activation_info; 0 in a file without record */
+} rcnn_activation;
+
 struct rcnn_model {
     atomic_int references;
     rcnn_config config;
     rcnn_config_sources sources;
     rcnn_layer *layers;
     int32_t layer_count;
-    char **class_names;    /* [config.class_count]                              */
-    int32_t *category_ids; /* [config.class_count]                              */
+    char **class_names;           /* [config.class_count]                              */
+    int32_t *category_ids;        /* [config.class_count]                              */
+    rcnn_activation *activations; /* [activation_count], calibrated models */
+    int32_t activation_count;
+    char *calibration; /* record of the calibration as JSON, or NULL */
     char *config_json;
     char *config_text[RCNN_CONFIG_KEY_COUNT];
 };
@@ -43,5 +55,7 @@ struct rcnn_model {
 /* The layer of that canonical name, or NULL. */
 const rcnn_layer *rcnn_model_layer(const rcnn_model *model, const char *name);
 void rcnn_model_retain(const rcnn_model *model);
+/* NULL when the model has none for the value. */
+const rcnn_activation *rcnn_model_activation(const rcnn_model *model, const char *value);
 
 #endif

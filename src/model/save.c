@@ -1,13 +1,14 @@
-/* Writes a model as a native file: biases, then the scales of int8 weights, then weights, each group in layer order, so
- * that every tensor lies at a multiple of its element size. Nothing but one layer's encoded weights is held. */
+/* Writes a model as a native file: biases, then the scales of int8 weights and those of activations, then weights, each
+ * group in order, so that every tensor lies at a multiple of its element size. Nothing but one layer's encoded weights is held. */
 #include <stdbool.h>
 #include <stdio.h>
 
 #include "base/memory.h"
+#include "model/activations.h"
 #include "model/convert.h"
+#include "model/int8_weights.h"
 #include "model/layers.h"
 #include "model/native.h"
-#include "model/quantise.h"
 #include "model/safetensors.h"
 
 #define NAME_CHARS (RCNN_LAYER_NAME_MAX + 32)
@@ -15,6 +16,9 @@
 typedef struct saving {
     const rcnn_model *model;
     rcnn_weights_format format;
+    const rcnn_activation *activations;
+    int32_t activation_count;
+    const char *record; /* of the calibration, or NULL */
     rcnn_error *err;
     char (*names)[NAME_CHARS];
     rcnn_safetensors_entry *entries;
@@ -50,6 +54,15 @@ static void add_weight_entry(saving *s, const rcnn_layer *layer)
     entry->shape[3] = layer->kw;
 }
 
+static void add_activation_entry(saving *s, const rcnn_activation *activation)
+{
+    rcnn_safetensors_entry *entry = &s->entries[s->count];
+    snprintf(s->names[s->count], NAME_CHARS, RCNN_ACTIVATION_PREFIX "%s" RCNN_ACTIVATION_SUFFIX, activation->value);
+    *entry = (rcnn_safetensors_entry){
+        .name = s->names[s->count], .dtype = RCNN_F32, .rank = 1, .shape = {RCNN_ACTIVATION_SCALE_COUNT}};
+    s->count++;
+}
+
 static void list_entries(saving *s)
 {
     for (int32_t i = 0; i < s->model->layer_count; i++) {
@@ -57,6 +70,9 @@ static void list_entries(saving *s)
     }
     for (int32_t i = 0; s->format == RCNN_WEIGHTS_INT8 && i < s->model->layer_count; i++) {
         add_entry(s, &s->model->layers[i], RCNN_SCALE_SUFFIX, RCNN_F32);
+    }
+    for (int32_t i = 0; i < s->activation_count; i++) {
+        add_activation_entry(s, &s->activations[i]);
     }
     for (int32_t i = 0; i < s->model->layer_count; i++) {
         add_weight_entry(s, &s->model->layers[i]);
@@ -72,7 +88,7 @@ static rcnn_status allocate(saving *s)
         const size_t outputs = (size_t)s->model->layers[i].out;
         most_outputs = outputs > most_outputs ? outputs : most_outputs;
     }
-    const size_t tensors = 3 * (size_t)s->model->layer_count;
+    const size_t tensors = 3 * (size_t)s->model->layer_count + (size_t)s->activation_count;
     s->names = rcnn_calloc(tensors, sizeof *s->names);
     s->entries = rcnn_calloc(tensors, sizeof *s->entries);
     s->scales = rcnn_calloc(most_outputs, sizeof *s->scales);
@@ -81,19 +97,6 @@ static rcnn_status allocate(saving *s)
         return rcnn_fail(s->err, RCNN_ERR_MEMORY, "model: out of memory for saving");
     }
     return RCNN_OK;
-}
-
-/* Scales are written before the weights they belong to, so that layers are quantised twice rather than kept. */
-static void quantise_layer(saving *s, const rcnn_layer *layer, float *scales)
-{
-    const bool deconv = layer->kind == RCNN_LAYER_DECONV;
-    const size_t per_channel = rcnn_layer_weight_count(layer) / (size_t)layer->out;
-    const size_t run = deconv ? (size_t)layer->kh * (size_t)layer->kw : per_channel;
-    for (int32_t o = 0; o < layer->out; o++) {
-        const size_t at = (size_t)o * run;
-        scales[o] = rcnn_quantise_channel(layer->weights + at, per_channel, run, run * (size_t)layer->out,
-                                          (int8_t *)s->encoded + at);
-    }
 }
 
 static rcnn_status encode_fp16(saving *s, const rcnn_layer *layer, size_t count)
@@ -121,10 +124,11 @@ static rcnn_status append_weights(saving *s, const rcnn_layer *layer)
         RCNN_TRY(encode_fp16(s, layer, count));
         return rcnn_safetensors_append(&s->writer, s->encoded, count * sizeof(uint16_t), s->err);
     }
-    quantise_layer(s, layer, s->scales);
+    rcnn_quantise_layer(layer, s->scales, (int8_t *)s->encoded);
     return rcnn_safetensors_append(&s->writer, s->encoded, count, s->err);
 }
 
+/* Scales stand before the weights they belong to, so that layers are quantised twice rather than kept. */
 static rcnn_status append_all(saving *s)
 {
     const rcnn_model *m = s->model;
@@ -133,8 +137,12 @@ static rcnn_status append_all(saving *s)
             rcnn_safetensors_append(&s->writer, m->layers[i].bias, (size_t)m->layers[i].out * sizeof(float), s->err));
     }
     for (int32_t i = 0; s->format == RCNN_WEIGHTS_INT8 && i < m->layer_count; i++) {
-        quantise_layer(s, &m->layers[i], s->scales);
+        rcnn_quantise_layer(&m->layers[i], s->scales, (int8_t *)s->encoded);
         RCNN_TRY(rcnn_safetensors_append(&s->writer, s->scales, (size_t)m->layers[i].out * sizeof(float), s->err));
+    }
+    for (int32_t i = 0; i < s->activation_count; i++) {
+        const float pair[RCNN_ACTIVATION_SCALE_COUNT] = {s->activations[i].scale, (float)s->activations[i].is_signed};
+        RCNN_TRY(rcnn_safetensors_append(&s->writer, pair, sizeof pair, s->err));
     }
     for (int32_t i = 0; i < m->layer_count; i++) {
         RCNN_TRY(append_weights(s, &m->layers[i]));
@@ -145,9 +153,10 @@ static rcnn_status append_all(saving *s)
 static rcnn_status write_file(saving *s, const char *path)
 {
     const rcnn_safetensors_pair metadata[] = {{RCNN_NATIVE_FORMAT_KEY, RCNN_NATIVE_FORMAT_VERSION},
-                                              {RCNN_NATIVE_CONFIG_KEY, s->model->config_json}};
-    RCNN_TRY(rcnn_safetensors_begin(&s->writer, path, metadata, sizeof metadata / sizeof metadata[0], s->entries,
-                                    s->count, s->err));
+                                              {RCNN_NATIVE_CONFIG_KEY, s->model->config_json},
+                                              {RCNN_CALIBRATION_KEY, s->record}};
+    const size_t pairs = s->record ? 3 : 2;
+    RCNN_TRY(rcnn_safetensors_begin(&s->writer, path, metadata, pairs, s->entries, s->count, s->err));
     rcnn_status status = append_all(s);
     if (status != RCNN_OK) {
         rcnn_safetensors_abort(&s->writer);
@@ -156,15 +165,16 @@ static rcnn_status write_file(saving *s, const char *path)
     return rcnn_safetensors_commit(&s->writer, s->err);
 }
 
-rcnn_status rcnn_model_save(const rcnn_model *model, const char *path, rcnn_weights_format format, rcnn_error *err)
+rcnn_status rcnn_model_save_calibrated(const rcnn_model *model, const char *path, rcnn_weights_format format,
+                                       const rcnn_activation *activations, int32_t count, const char *record,
+                                       rcnn_error *err)
 {
-    if (!model || !path || (int)format < RCNN_WEIGHTS_FP32 || format > RCNN_WEIGHTS_INT8) {
-        return rcnn_fail(err, RCNN_ERR_ARGUMENT, "model: save: want a model, a path and a format, got %s",
-                         !model  ? "no model"
-                         : !path ? "no path"
-                                 : "an unknown format");
-    }
-    saving s = {.model = model, .format = format, .err = err};
+    saving s = {.model = model,
+                .format = format,
+                .activations = activations,
+                .activation_count = count,
+                .record = record,
+                .err = err};
     rcnn_status status = allocate(&s);
     if (status == RCNN_OK) {
         list_entries(&s);
@@ -175,4 +185,17 @@ rcnn_status rcnn_model_save(const rcnn_model *model, const char *path, rcnn_weig
     rcnn_free(s.scales);
     rcnn_free(s.encoded);
     return status;
+}
+
+/* A calibrated model stays calibrated, whatever type its weights are written in. */
+rcnn_status rcnn_model_save(const rcnn_model *model, const char *path, rcnn_weights_format format, rcnn_error *err)
+{
+    if (!model || !path || (int)format < RCNN_WEIGHTS_FP32 || format > RCNN_WEIGHTS_INT8) {
+        return rcnn_fail(err, RCNN_ERR_ARGUMENT, "model: save: want a model, a path and a format, got %s",
+                         !model  ? "no model"
+                         : !path ? "no path"
+                                 : "an unknown format");
+    }
+    return rcnn_model_save_calibrated(model, path, format, model->activations, model->activation_count,
+                                      model->calibration, err);
 }

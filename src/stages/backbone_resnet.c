@@ -16,7 +16,7 @@ static rcnn_status add_stem(rcnn_builder *b, rcnn_value_id *out)
     rcnn_build_input(&op, stem);
     const int32_t *in = b->graph->values[stem].desc.dim;
     const int32_t dim[4] = {in[0], (in[1] - 1) / 2 + 1, (in[2] - 1) / 2 + 1, in[3]};
-    RCNN_TRY(rcnn_build_output(b, &op, "stem_pool", b->activation, 4, dim, out));
+    RCNN_TRY(rcnn_build_features_like(b, &op, "stem_pool", 4, dim, out));
     return rcnn_graph_add_op(b->graph, &op, b->err);
 }
 

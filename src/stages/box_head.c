@@ -27,7 +27,8 @@ static rcnn_status add_fc(rcnn_builder *b, const char *layer_name, const char *n
     }
     op.u.fc.permute_bins = in->rank == 4 ? in->dim[1] : 0;
     const int32_t dim[2] = {in->dim[0], layer->out};
-    RCNN_TRY(rcnn_build_output(b, &op, name, prediction ? RCNN_F32 : b->activation, 2, dim, x));
+    RCNN_TRY(prediction ? rcnn_build_output(b, &op, name, RCNN_F32, 2, dim, x)
+                        : rcnn_build_features(b, &op, name, 2, dim, x));
     return rcnn_graph_add_op(b->graph, &op, b->err);
 }
 

@@ -23,6 +23,28 @@ rcnn_status rcnn_build_output(rcnn_builder *b, rcnn_op *op, const char *name, rc
     return RCNN_OK;
 }
 
+rcnn_status rcnn_build_features(rcnn_builder *b, rcnn_op *op, const char *name, int32_t rank, const int32_t *dim,
+                                rcnn_value_id *out)
+{
+    const rcnn_activation *stored =
+        b->options->precision == RCNN_PRECISION_INT8 ? rcnn_model_activation(b->model, name) : NULL;
+    if (!stored || !(stored->scale > 0)) {
+        return rcnn_build_output(b, op, name, b->activation, rank, dim, out);
+    }
+    RCNN_TRY(rcnn_build_output(b, op, name, stored->is_signed ? RCNN_I8 : RCNN_U8, rank, dim, out));
+    b->graph->values[*out].scale = stored->scale;
+    return RCNN_OK;
+}
+
+rcnn_status rcnn_build_features_like(rcnn_builder *b, rcnn_op *op, const char *name, int32_t rank, const int32_t *dim,
+                                     rcnn_value_id *out)
+{
+    const rcnn_value_id src = op->input[0];
+    RCNN_TRY(rcnn_build_output(b, op, name, b->graph->values[src].desc.dtype, rank, dim, out));
+    b->graph->values[*out].scale = b->graph->values[src].scale;
+    return RCNN_OK;
+}
+
 void rcnn_build_input(rcnn_op *op, rcnn_value_id value)
 {
     op->input[op->input_count++] = value;
@@ -66,13 +88,23 @@ rcnn_status rcnn_build_conv(rcnn_builder *b, rcnn_stage stage, const char *layer
     int32_t pad = op.u.conv.pad;
     int32_t dim[4] = {in[0], (in[1] + 2 * pad - layer->kh) / layer->stride + 1,
                       (in[2] + 2 * pad - layer->kw) / layer->stride + 1, layer->out};
-    RCNN_TRY(rcnn_build_output(b, &op, name, options->prediction ? RCNN_F32 : b->activation, 4, dim, out));
+    RCNN_TRY(options->prediction ? rcnn_build_output(b, &op, name, RCNN_F32, 4, dim, out)
+                                 : rcnn_build_features(b, &op, name, 4, dim, out));
     return rcnn_graph_add_op(b->graph, &op, b->err);
 }
 
-static rcnn_dtype activation_type(rcnn_precision precision)
+static rcnn_dtype activation_type(const rcnn_build_options *options)
 {
-    return precision == RCNN_PRECISION_FP16 ? RCNN_F16 : precision == RCNN_PRECISION_BF16 ? RCNN_BF16 : RCNN_F32;
+    switch (options->precision) {
+    case RCNN_PRECISION_FP16:
+        return RCNN_F16;
+    case RCNN_PRECISION_BF16:
+        return RCNN_BF16;
+    case RCNN_PRECISION_INT8:
+        return options->bf16_rest ? RCNN_BF16 : RCNN_F32;
+    default:
+        return RCNN_F32;
+    }
 }
 
 rcnn_status rcnn_stages_build(const rcnn_model *model, const rcnn_build_options *options, rcnn_graph *graph,
@@ -88,7 +120,7 @@ rcnn_status rcnn_stages_build(const rcnn_model *model, const rcnn_build_options 
                       .options = options,
                       .graph = graph,
                       .err = err,
-                      .activation = activation_type(options->precision)};
+                      .activation = activation_type(options)};
     graph->precision = options->precision == RCNN_PRECISION_AUTO ? RCNN_PRECISION_FP32 : options->precision;
     if (options->preprocess_only) {
         RCNN_TRY(rcnn_stage_preprocess(&b));

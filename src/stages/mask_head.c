@@ -15,7 +15,7 @@ static rcnn_status add_deconv(rcnn_builder *b, rcnn_value_id *x)
     rcnn_build_input(&op, *x);
     const int32_t *in = b->graph->values[*x].desc.dim;
     const int32_t dim[4] = {in[0], 2 * in[1], 2 * in[2], layer->out};
-    RCNN_TRY(rcnn_build_output(b, &op, "mask_deconv", b->activation, 4, dim, x));
+    RCNN_TRY(rcnn_build_features(b, &op, "mask_deconv", 4, dim, x));
     return rcnn_graph_add_op(b->graph, &op, b->err);
 }
 

@@ -13,7 +13,7 @@ static rcnn_status add_top_down(rcnn_builder *b, int32_t level, rcnn_value_id la
     rcnn_build_input(&op, top);
     op.inplace = 0;
     snprintf(name, sizeof name, "merge%d", level + 2);
-    RCNN_TRY(rcnn_build_output(b, &op, name, b->activation, 4, b->graph->values[lateral].desc.dim, out));
+    RCNN_TRY(rcnn_build_features(b, &op, name, 4, b->graph->values[lateral].desc.dim, out));
     return rcnn_graph_add_op(b->graph, &op, b->err);
 }
 
@@ -25,7 +25,7 @@ static rcnn_status add_p6(rcnn_builder *b)
     rcnn_build_input(&op, b->p[3]);
     const int32_t *in = b->graph->values[b->p[3]].desc.dim;
     const int32_t dim[4] = {in[0], (in[1] - 1) / 2 + 1, (in[2] - 1) / 2 + 1, in[3]};
-    RCNN_TRY(rcnn_build_output(b, &op, "p6", b->activation, 4, dim, &b->p[4]));
+    RCNN_TRY(rcnn_build_features_like(b, &op, "p6", 4, dim, &b->p[4]));
     return rcnn_graph_add_op(b->graph, &op, b->err);
 }
 

@@ -18,7 +18,7 @@ rcnn_status rcnn_build_roi_align(rcnn_builder *b, rcnn_stage stage, const char *
     rcnn_build_input(&op, counts);
     const int32_t *roi = b->graph->values[boxes].desc.dim;
     const int32_t dim[4] = {roi[0] * roi[1], bins, bins, b->graph->values[b->p[0]].desc.dim[3]};
-    RCNN_TRY(rcnn_build_output(b, &op, name, b->activation, 4, dim, out));
+    RCNN_TRY(rcnn_build_features(b, &op, name, 4, dim, out));
     return rcnn_graph_add_op(b->graph, &op, b->err);
 }
 
