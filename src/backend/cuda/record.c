@@ -9,6 +9,17 @@
 
 #include "base/memory.h"
 
+/* The calls that know data of edges lost their numbers in CUDA 13. */
+#if CUDART_VERSION >= 13000
+#define GRAPH_ADD_NODE       cudaGraphAddNode
+#define CAPTURE_INFO         cudaStreamGetCaptureInfo
+#define CAPTURE_DEPENDENCIES cudaStreamUpdateCaptureDependencies
+#else
+#define GRAPH_ADD_NODE       cudaGraphAddNode_v2
+#define CAPTURE_INFO         cudaStreamGetCaptureInfo_v3
+#define CAPTURE_DEPENDENCIES cudaStreamUpdateCaptureDependencies_v2
+#endif
+
 #define NODE_BYTES      8192  /* device memory of a graph node, roughly: no call tells */
 #define SWITCH_DRIVER   12080 /* the driver that brought SWITCH nodes: CUDA 12.8 */
 #define RECORDING_BYTES 65536 /* of a graph without nodes, roughly */
@@ -224,7 +235,7 @@ typedef struct capture {
 static rcnn_status capture_of(cudaStream_t stream, capture *out, rcnn_error *err)
 {
     enum cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-    RCNN_CUDA_TRY(cudaStreamGetCaptureInfo(stream, &status, NULL, &out->graph, &out->nodes, &out->edges, &out->count),
+    RCNN_CUDA_TRY(CAPTURE_INFO(stream, &status, NULL, &out->graph, &out->nodes, &out->edges, &out->count),
                   "asking about the recording", err);
     if (status != cudaStreamCaptureStatusActive) {
         return rcnn_fail(err, RCNN_ERR_DEVICE, "cuda: the recording broke off");
@@ -251,10 +262,10 @@ static rcnn_status add_switch(rcnn_cuda_switch *chooser, cudaStream_t stream, cu
     params.conditional.type = cudaGraphCondTypeSwitch;
     params.conditional.size = (unsigned)chooser->bucket_count;
     cudaGraphNode_t node;
-    RCNN_CUDA_TRY(cudaGraphAddNode(&node, at.graph, at.nodes, at.edges, at.count, &params), "recording a choice", err);
+    RCNN_CUDA_TRY(GRAPH_ADD_NODE(&node, at.graph, at.nodes, at.edges, at.count, &params), "recording a choice", err);
     memcpy(bodies, params.conditional.phGraph_out, (size_t)chooser->bucket_count * sizeof *bodies);
-    RCNN_CUDA_TRY(cudaStreamUpdateCaptureDependencies(stream, &node, NULL, 1, cudaStreamSetCaptureDependencies),
-                  "recording a choice", err);
+    RCNN_CUDA_TRY(CAPTURE_DEPENDENCIES(stream, &node, NULL, 1, cudaStreamSetCaptureDependencies), "recording a choice",
+                  err);
     return RCNN_OK;
 }
 
