@@ -22,12 +22,11 @@ rcnn_status rcnn_from_cuda(cudaError_t code, const char *what, rcnn_error *err)
 static rcnn_status status_of_cudnn(cudnnStatus_t code)
 {
     switch (code) {
-    case CUDNN_STATUS_ALLOC_FAILED:
+    case CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED:
+    case CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED:
         return RCNN_ERR_MEMORY;
-    case CUDNN_STATUS_NOT_SUPPORTED:
-        return RCNN_ERR_UNSUPPORTED;
-    default:
-        return RCNN_ERR_DEVICE;
+    default: /* of lacking support there are a dozen kinds */
+        return CUDNN_STATUS_CATEGORY(code) == CUDNN_STATUS_NOT_SUPPORTED ? RCNN_ERR_UNSUPPORTED : RCNN_ERR_DEVICE;
     }
 }
 
