@@ -141,6 +141,10 @@ static void close_libraries(rcnn_backend *backend)
     if (backend->cudnn) {
         (void)cudnnDestroy(backend->cudnn);
     }
+}
+
+static void close_streams(rcnn_backend *backend)
+{
     if (backend->copy_stream) {
         (void)cudaStreamDestroy(backend->copy_stream);
     }
@@ -160,7 +164,6 @@ static void cuda_close(rcnn_backend *backend)
         (void)cudaStreamSynchronize(backend->stream);
         (void)cudaGetLastError();
     }
-    rcnn_cuda_recorder_close(backend);
     rcnn_cuda_frames_close(backend);
     rcnn_cuda_dnn_close(backend);
     rcnn_cuda_engines_close(backend);
@@ -168,6 +171,8 @@ static void cuda_close(rcnn_backend *backend)
     rcnn_cuda_free(backend, backend->fault);
     rcnn_cuda_free(backend, backend->frame);
     close_libraries(backend);
+    rcnn_cuda_recorder_close(backend); /* cuDNN's last stream may have been the recorder's */
+    close_streams(backend);
     rcnn_free(backend->fault_names);
     rcnn_free(backend->blocks);
     rcnn_free(backend);
@@ -212,7 +217,9 @@ static rcnn_status cuda_enqueue(rcnn_kernel *kernel, const rcnn_args *args, rcnn
 
 static void cuda_release(rcnn_kernel *kernel)
 {
+    rcnn_error ignored;
     if (kernel) {
+        (void)rcnn_cuda_make_current(kernel->backend, &ignored); /* plans of libraries unload what they have loaded */
         kernel->release(kernel);
     }
 }
