@@ -70,9 +70,6 @@ struct rcnn_session {
 rcnn_status rcnn_session_create_on(const rcnn_model *model, const rcnn_session_options *options,
                                    const rcnn_backend_vt *vt, rcnn_session **out, rcnn_error *err);
 
-/* "fp32", as the command line and reports write it; of a value of the enumeration. */
-const char *rcnn_precision_name(rcnn_precision precision);
-
 /* ------------------------------------------------------------- plans.c */
 
 /* Network size and scale of an image whose view is set, and the padded shape that holds it. */
