@@ -108,7 +108,9 @@ typedef struct rcnn_backend_vt {
     int32_t half_image_channels;
 
     /* Starts bringing the frame's pixels and sizes to the device. What is enqueued or replayed next reads them. Pixels in
-     * pageable host memory have been copied at the return; device or page-locked pixels must stay until wait(slot). */
+     * pageable host memory have been copied at the return; device or page-locked pixels must stay until wait(slot). A
+     * frame of no images comes before the first recording of a plan, which is enqueued once with it: kernels that would
+     * be chosen by counts all run then, and every count is 0. */
     rcnn_status (*stage)(rcnn_backend *backend, int32_t slot, const rcnn_frame *frame, rcnn_error *err);
     /* What is enqueued between begin and end is recorded and not run. record_end is also called after a failed enqueue
      * (out NULL): the recording is dropped. A recording holds the kernels, values and scratch it was made with. */

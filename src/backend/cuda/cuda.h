@@ -47,6 +47,7 @@ struct rcnn_backend {
     rcnn_cuda_frames *frames;
     rcnn_cuda_recorder *recorder;
     rcnn_cuda_dnn *dnn;
+    bool warming;           /* the run that was staged last has no images */
     rcnn_cuda_frame *frame; /* device; what kernels read */
     rcnn_cuda_fault *fault; /* device */
     char (*fault_names)[RCNN_LAYER_TEXT_MAX];
@@ -144,7 +145,8 @@ rcnn_status rcnn_cuda_marks_ms(rcnn_backend *backend, int32_t count, double *ms,
 
 /* Work that follows device counts. `buckets` rising row numbers, the last one the capacity; body(context, b, stream)
  * enqueues the work for up to buckets[b] rows. Recording: a SWITCH node runs the smallest bucket that holds the live rows
- * (none when there are no rows). Not recording, and with drivers before CUDA 12.8: the last bucket. */
+ * (none when there are no rows). Not recording, and with drivers before CUDA 12.8: the last bucket; in a run without
+ * images all of them. */
 typedef rcnn_status (*rcnn_cuda_bucket_fn)(void *context, int32_t bucket, cudaStream_t stream, rcnn_error *err);
 rcnn_status rcnn_cuda_by_rows(rcnn_backend *backend, const int32_t *counts, int32_t images, const int32_t *buckets,
                               int32_t bucket_count, rcnn_cuda_bucket_fn body, void *context, cudaStream_t stream,

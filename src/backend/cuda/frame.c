@@ -341,6 +341,7 @@ rcnn_status rcnn_cuda_stage(rcnn_backend *backend, int32_t slot_index, const rcn
     slot *s = &backend->frames->slots[slot_index];
     RCNN_TRY(reclaim(backend, s, err));
     s->open = true;
+    backend->warming = frame->count == 0;
     const rcnn_status status = stage(backend, s, frame, err);
     if (status != RCNN_OK) { /* the caller's pixels are no longer read after the return */
         backend->counters.host_syncs++;

@@ -1,8 +1,9 @@
 /* Recording runs: what is enqueued between begin and end is captured into a CUDA graph, which a later run launches as a
  * whole. Also the time marks, which work inside a recording and outside, and work that follows device counts.
  *
- * Capture is per thread (thread local mode): other threads may allocate and wait as they like meanwhile. A capture that
- * was begun is always ended, whatever failed in between, and leaves its stream as it was before. */
+ * Capture is relaxed: other threads, and libraries that load a kernel or take memory with its first launch, may allocate
+ * as they like meanwhile. A capture that was begun is always ended, whatever failed in between, and leaves its stream as
+ * it was before. */
 #include "backend/cuda/cuda.h"
 
 #include <string.h>
@@ -91,8 +92,7 @@ rcnn_status rcnn_cuda_record_begin(rcnn_backend *backend, rcnn_error *err)
     if (backend->recorder->recording) {
         return rcnn_fail(err, RCNN_ERR_INTERNAL, "cuda: a recording inside a recording");
     }
-    RCNN_CUDA_TRY(cudaStreamBeginCapture(backend->stream, cudaStreamCaptureModeThreadLocal), "beginning to record",
-                  err);
+    RCNN_CUDA_TRY(cudaStreamBeginCapture(backend->stream, cudaStreamCaptureModeRelaxed), "beginning to record", err);
     backend->recorder->recording = true;
     backend->recorder->body_nodes = 0;
     return RCNN_OK;
@@ -272,7 +272,7 @@ static rcnn_status add_switch(rcnn_cuda_switch *chooser, cudaStream_t stream, cu
 static rcnn_status capture_body(rcnn_cuda_recorder *recorder, cudaGraph_t graph, rcnn_cuda_bucket_fn body,
                                 void *context, int32_t bucket, rcnn_error *err)
 {
-    RCNN_CUDA_TRY(cudaStreamBeginCaptureToGraph(recorder->side, graph, NULL, NULL, 0, cudaStreamCaptureModeThreadLocal),
+    RCNN_CUDA_TRY(cudaStreamBeginCaptureToGraph(recorder->side, graph, NULL, NULL, 0, cudaStreamCaptureModeRelaxed),
                   "recording a choice", err);
     const rcnn_status status = body(context, bucket, recorder->side, err);
     cudaGraph_t captured; /* the body graph, which belongs to its node */
@@ -280,6 +280,16 @@ static rcnn_status capture_body(rcnn_cuda_recorder *recorder, cudaGraph_t graph,
     RCNN_TRY(status);
     RCNN_TRY(rcnn_from_cuda(code, "recording a choice", err));
     return count_nodes(graph, &recorder->body_nodes, err);
+}
+
+/* In a run without images nobody reads the rows: it is there so that every kernel has run before it is recorded. */
+static rcnn_status enqueue_all(int32_t bucket_count, rcnn_cuda_bucket_fn body, void *context, cudaStream_t stream,
+                               rcnn_error *err)
+{
+    for (int32_t b = 0; b < bucket_count; b++) {
+        RCNN_TRY(body(context, b, stream, err));
+    }
+    return RCNN_OK;
 }
 
 rcnn_status rcnn_cuda_by_rows(rcnn_backend *backend, const int32_t *counts, int32_t images, const int32_t *buckets,
@@ -290,6 +300,9 @@ rcnn_status rcnn_cuda_by_rows(rcnn_backend *backend, const int32_t *counts, int3
     if (bucket_count < 1 || bucket_count > RCNN_CUDA_BUCKETS_MAX) {
         return rcnn_fail(err, RCNN_ERR_INTERNAL, "cuda: want 1..%d buckets, got %d", RCNN_CUDA_BUCKETS_MAX,
                          bucket_count);
+    }
+    if (!recorder->recording && backend->warming) {
+        return enqueue_all(bucket_count, body, context, stream, err);
     }
     if (!recorder->recording || !recorder->can_switch || stream == recorder->side) {
         return body(context, bucket_count - 1, stream, err);

@@ -23,7 +23,7 @@ typedef struct stopwatch {
 static rcnn_status record(cudaStream_t stream, rcnn_cuda_timed_fn fn, void *context, int32_t repeats, cudaGraph_t *out,
                           rcnn_error *err)
 {
-    RCNN_CUDA_TRY(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording a candidate", err);
+    RCNN_CUDA_TRY(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "recording a candidate", err);
     rcnn_status status = RCNN_OK;
     for (int32_t i = 0; i < repeats && status == RCNN_OK; i++) {
         status = fn(context, stream, err);
