@@ -711,7 +711,7 @@ TEST(device_options_are_checked)
     }
     bad[0].device = -1;
     bad[1].device = 2; /* there are two */
-    bad[2].precision = (rcnn_precision)5;
+    bad[2].precision = (rcnn_precision)99;
     bad[3].max_plans = -1;
     bad[4].plan_megabytes = -1;
     bad[5].max_plans = 1 << 20;
