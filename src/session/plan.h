@@ -26,6 +26,7 @@ typedef struct rcnn_plan {
     rcnn_delivery delivery;
     rcnn_recording *recording; /* NULL = not recorded */
     bool warm;                 /* it has run once, so that it may be recorded */
+    bool unrecordable;         /* the backend failed to: its kernels are enqueued every time */
     int32_t mark_count;        /* time marks of an enqueue; mark_stage[i] is the stage between mark i and i+1 */
     rcnn_stage mark_stage[RCNN_STAGE_COUNT + 1];
     struct rcnn_plan *host; /* preprocessing on the host backend, or NULL */

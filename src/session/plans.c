@@ -278,20 +278,30 @@ static rcnn_status warm_up(rcnn_session *s, rcnn_plan *plan, rcnn_error *err)
     return status;
 }
 
-static rcnn_status record(rcnn_session *s, rcnn_plan *plan, const rcnn_frame *frame, rcnn_error *err)
+static rcnn_status capture(rcnn_session *s, rcnn_plan *plan, const rcnn_frame *frame, rcnn_error *err)
 {
-    const double start = rcnn_clock_ms();
-    rcnn_recording *recording = NULL;
-    drop_recording(s, plan);
-    RCNN_TRY(warm_up(s, plan, err));
     RCNN_TRY(s->vt->record_begin(s->backend, err));
     rcnn_status status = rcnn_session_enqueue(s, plan, frame, err);
     rcnn_status ended =
-        s->vt->record_end(s->backend, status == RCNN_OK ? &recording : NULL, status == RCNN_OK ? err : NULL);
-    RCNN_TRY(status != RCNN_OK ? status : ended);
-    plan->recording = recording;
+        s->vt->record_end(s->backend, status == RCNN_OK ? &plan->recording : NULL, status == RCNN_OK ? err : NULL);
+    return status != RCNN_OK ? status : ended;
+}
+
+/* What has run and yet cannot be recorded goes on running without. */
+static rcnn_status record(rcnn_session *s, rcnn_plan *plan, const rcnn_frame *frame, rcnn_error *err)
+{
+    const double start = rcnn_clock_ms();
+    rcnn_error why = {0};
+    drop_recording(s, plan);
+    RCNN_TRY(warm_up(s, plan, err));
+    plan->unrecordable = capture(s, plan, frame, &why) != RCNN_OK;
+    if (plan->unrecordable) {
+        rcnn_log(RCNN_LOG_WARN, "session: %d of %dx%d runs unrecorded, which is slower: %s", plan->batch, plan->width,
+                 plan->height, why.message);
+        return RCNN_OK;
+    }
     rcnn_log(RCNN_LOG_DEBUG, "session: recorded %d of %dx%d, %.1f MB, in %.1f ms", plan->batch, plan->width,
-             plan->height, s->vt->recording_bytes ? (double)s->vt->recording_bytes(recording) / 1e6 : 0.0,
+             plan->height, s->vt->recording_bytes ? (double)s->vt->recording_bytes(plan->recording) / 1e6 : 0.0,
              rcnn_clock_ms() - start);
     evict_for_bytes(s, plan);
     return RCNN_OK;
@@ -299,7 +309,7 @@ static rcnn_status record(rcnn_session *s, rcnn_plan *plan, const rcnn_frame *fr
 
 rcnn_status rcnn_session_ready_plan(rcnn_session *s, rcnn_plan *plan, const rcnn_frame *frame, rcnn_error *err)
 {
-    const bool recorded = s->vt->stage && s->vt->record_begin && !s->keep_values;
+    const bool recorded = s->vt->stage && s->vt->record_begin && !s->keep_values && !plan->unrecordable;
     const bool bound = plan->generation == s->generation && plan->generation != 0;
     if (bound && (plan->recording || !recorded)) {
         return RCNN_OK;

@@ -591,6 +591,7 @@ static rcnn_status fake_stage(rcnn_backend *device, int32_t index, const rcnn_fr
 
 static rcnn_status fake_record_begin(rcnn_backend *device, rcnn_error *err)
 {
+    fake.unrecorded++;
     RCNN_TRY(fallible("record_begin", err));
     if (device->recording) {
         misuse("recordings nest");
@@ -610,6 +611,7 @@ static rcnn_status fake_record_end(rcnn_backend *device, rcnn_recording **out, r
     (*out)->device = device;
     (*out)->list = device->recorded;
     device->recorded = (command_list){0};
+    fake.unrecorded--;
     fake.recordings++;
     device->counters.recordings++;
     fake.live_recordings++;

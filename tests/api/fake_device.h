@@ -19,7 +19,8 @@ typedef struct fake_control {
     /* kept by the device */
     uint64_t calls; /* fallible ones */
     uint64_t waits, syncs, stages, replays, recordings, kernels_run, direct_enqueues;
-    uint64_t warm_ups; /* runs without images, which are stages and waits as well */
+    uint64_t warm_ups;   /* runs without images, which are stages and waits as well */
+    uint64_t unrecorded; /* recordings that were begun, or not even that, and came to nothing */
     int32_t open_devices, live_kernels, live_recordings, live_blocks;
     char misuse[256]; /* the first one; "" = none */
 } fake_control;
