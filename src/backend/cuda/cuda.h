@@ -48,6 +48,7 @@ struct rcnn_backend {
     rcnn_cuda_recorder *recorder;
     rcnn_cuda_dnn *dnn;
     bool warming;           /* the run that was staged last has no images */
+    bool complained;        /* of memory that cannot be released */
     rcnn_cuda_frame *frame; /* device; what kernels read */
     rcnn_cuda_fault *fault; /* device */
     char (*fault_names)[RCNN_LAYER_TEXT_MAX];

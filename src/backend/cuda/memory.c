@@ -85,6 +85,13 @@ rcnn_status rcnn_cuda_alloc(rcnn_backend *backend, size_t bytes, void **out, rcn
     return RCNN_OK;
 }
 
+/* After a fault every release fails on the GPU: one line is enough. */
+static void complain(rcnn_backend *backend, const rcnn_error *why)
+{
+    rcnn_cuda_log(backend->complained ? RCNN_LOG_DEBUG : RCNN_LOG_WARN, "%s", why->message);
+    backend->complained = true;
+}
+
 /* cudaFree waits for the device, so that nothing enqueued still uses the memory. */
 void rcnn_cuda_free(rcnn_backend *backend, void *memory)
 {
@@ -94,7 +101,7 @@ void rcnn_cuda_free(rcnn_backend *backend, void *memory)
     rcnn_error ignored;
     if (rcnn_cuda_make_current(backend, &ignored) != RCNN_OK ||
         rcnn_from_cuda(cudaFree(memory), "releasing device memory", &ignored) != RCNN_OK) {
-        rcnn_cuda_log(RCNN_LOG_WARN, "%s", ignored.message);
+        complain(backend, &ignored);
     }
     forget(backend, memory);
 }
@@ -125,6 +132,6 @@ void rcnn_cuda_free_host(rcnn_backend *backend, void *memory)
     rcnn_error ignored;
     if (rcnn_cuda_make_current(backend, &ignored) != RCNN_OK ||
         rcnn_from_cuda(cudaFreeHost(memory), "releasing page-locked memory", &ignored) != RCNN_OK) {
-        rcnn_cuda_log(RCNN_LOG_WARN, "%s", ignored.message);
+        complain(backend, &ignored);
     }
 }
