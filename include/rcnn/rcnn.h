@@ -113,7 +113,8 @@ typedef enum rcnn_pixel_format {
 } rcnn_pixel_format; /* alpha is dropped, never composited; grey is replicated */
 
 typedef struct rcnn_image_view { /* borrowed pixels; rows top to bottom */
-    const uint8_t *data;   /* host memory; for a session on a GPU also that GPU's device memory or page-locked memory */
+    const uint8_t *data;   /* host memory; for a session on a GPU also that GPU's device memory or page-locked memory.
+                              Whatever writes device memory must have ended: sessions wait for no stream of others */
     int32_t width, height; /* pixels, 1 .. RCNN_IMAGE_SIDE_MAX                       */
     size_t stride_bytes;   /* distance between rows, >= width * bytes per pixel      */
     rcnn_pixel_format format;
@@ -391,7 +392,8 @@ typedef struct rcnn_session_options {
     int32_t label_count;
     int32_t keep_values;      /* 1: every intermediate value is written and keeps memory of its own, for
                                  rcnn_session_read_value: no op is fused, nothing is recorded                       */
-    int32_t device;           /* index of the GPU, default 0; 0 for other backends                                    */
+    int32_t device;           /* index of the GPU, default 0; 0 for other backends. It is the calling thread's current
+                                 GPU after every call that takes the session                                           */
     rcnn_precision precision; /* default AUTO; UNSUPPORTED when the backend lacks it                                  */
     int32_t host_preprocess;  /* 1: resize and normalise on the CPU also with a GPU, images are in host memory then;
                                  default 0                                                                            */
