@@ -51,50 +51,63 @@ static double squared_sum(const rcnn_histogram *h)
 
 /* ----------------------------------------------------------------- entropy */
 
-/* Relative entropy of the first `kept` bins, what is beyond them counted into the last, and the same spread evenly over
- * the bins that are not empty within each of `levels` groups.
- * Source: Migacz, "8-bit inference with TensorRT", GTC 2017. */
-static double divergence(const rcnn_histogram *h, size_t kept, size_t levels, double beyond, double total)
+/* Sums over the first i bins. */
+typedef struct prefix_sums {
+    double mass[RCNN_HISTOGRAM_BINS + 1];   /* values                 */
+    double filled[RCNN_HISTOGRAM_BINS + 1]; /* bins that have any     */
+    double own[RCNN_HISTOGRAM_BINS + 1];    /* count * log(count)     */
+} prefix_sums;
+
+static double times_log(double x)
 {
-    double sum = 0;
+    return x > 0 ? x * log(x) : 0;
+}
+
+static void add_up(const rcnn_histogram *h, prefix_sums *sums)
+{
+    sums->mass[0] = sums->filled[0] = sums->own[0] = 0;
+    for (size_t i = 0; i < RCNN_HISTOGRAM_BINS; i++) {
+        const double count = (double)h->bins[i];
+        sums->mass[i + 1] = sums->mass[i] + count;
+        sums->filled[i + 1] = sums->filled[i] + (count > 0);
+        sums->own[i + 1] = sums->own[i] + times_log(count);
+    }
+}
+
+/* Relative entropy sum of p log(p/q), in counts: p are the first `kept` bins, what is beyond them counted into the last; q
+ * is what storing in `levels` levels leaves of them: the mass of each level spread evenly over those of its bins that have
+ * any, without what is beyond. Within a level q is one number, so that its bins need no look.
+ * Source: Migacz, "8-bit inference with TensorRT", GTC 2017. */
+static double divergence(const prefix_sums *sums, size_t kept, size_t levels)
+{
+    const double within = sums->mass[kept], total = sums->mass[RCNN_HISTOGRAM_BINS], beyond = total - within;
+    const double last = within - sums->mass[kept - 1];
+    double q_last = 1e-12, stored = 0;
     for (size_t level = 0; level < levels; level++) {
         const size_t from = level * kept / levels, to = (level + 1) * kept / levels;
-        double mass = 0;
-        size_t filled = 0;
-        for (size_t i = from; i < to; i++) {
-            mass += (double)h->bins[i];
-            filled += h->bins[i] > 0;
-        }
-        /* the cut-off mass belongs to the original only: stored codes know nothing of it */
-        const double spread = filled ? mass / (double)filled : 0;
-        for (size_t i = from; i < to; i++) {
-            const double p = (double)h->bins[i] + (i + 1 == kept ? beyond : 0);
-            if (p > 0) {
-                const double q = h->bins[i] > 0 ? spread / (total - beyond) : 0;
-                sum += p / total * log(p / total / fmax(q, 1e-12));
-            }
+        const double mass = sums->mass[to] - sums->mass[from], filled = sums->filled[to] - sums->filled[from];
+        if (mass > 0) {
+            stored += mass * log(mass / filled / within);
+            q_last = to == kept && last > 0 ? mass / filled / within : q_last;
         }
     }
-    return sum;
+    const double own = sums->own[kept] - times_log(last) + times_log(last + beyond) - total * log(total);
+    return (own - stored - beyond * log(q_last)) / total;
 }
 
 double rcnn_range_entropy(const rcnn_histogram *h, int32_t code_max)
 {
     const size_t levels = (size_t)code_max + 1;
-    double total = 0, within = 0;
-    size_t used = 0;
-    for (size_t i = 0; i < RCNN_HISTOGRAM_BINS; i++) {
-        total += (double)h->bins[i];
-        used = h->bins[i] > 0 ? i + 1 : used;
+    prefix_sums sums;
+    add_up(h, &sums);
+    size_t used = RCNN_HISTOGRAM_BINS;
+    while (used > 0 && h->bins[used - 1] == 0) {
+        used--;
     }
     double least = HUGE_VAL;
     size_t best = used;
-    for (size_t kept = 1; kept <= used; kept++) {
-        within += (double)h->bins[kept - 1];
-        if (kept < levels || within == 0) {
-            continue;
-        }
-        const double d = divergence(h, kept, levels, total - within, total);
+    for (size_t kept = levels; kept <= used; kept++) {
+        const double d = sums.mass[kept] > 0 ? divergence(&sums, kept, levels) : HUGE_VAL;
         if (d < least) {
             least = d;
             best = kept;
