@@ -290,6 +290,7 @@ static void *place_pixels(place where, const void *pixels, size_t bytes)
     CHECK((where == PLACE_DEVICE ? cudaMalloc(&memory, bytes) : cudaHostAlloc(&memory, bytes, cudaHostAllocDefault)) ==
           cudaSuccess);
     CHECK(memory && cudaMemcpy(memory, pixels, bytes, cudaMemcpyDefault) == cudaSuccess);
+    CHECK(cudaStreamSynchronize(NULL) == cudaSuccess); /* the copy returns once the pixels are on their way */
     return memory;
 }
 
