@@ -190,7 +190,7 @@ typedef struct rcnn_frame_image {
 } rcnn_frame_image;
 
 typedef struct rcnn_frame {
-    int32_t count;      /* live images, 1 .. batch of the graph; further images have zero counts */
+    int32_t count;      /* live images, 0 .. batch of the graph; further images have zero counts */
     const float *ready; /* NULL, or [count,H,W,3] f32 host memory: PREPROCESS has been done, backends with stage() take
                            this instead of the pixels */
     int32_t ready_width, ready_height; /* W and H of ready */
