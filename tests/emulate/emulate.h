@@ -29,7 +29,8 @@
 #define __host__
 #define __constant__
 #define __grid_constant__
-#define __shared__      static /* blocks run one at a time; emulate.cpp finds these by their symbols to refill them */
+/* Blocks run one at a time; emulate.cpp finds these by their symbols and refills them, hence used. */
+#define __shared__      static __attribute__((used))
 #define __forceinline__ inline __attribute__((always_inline))
 #define __noinline__    __attribute__((noinline))
 #define __align__(n)    __attribute__((aligned(n)))

@@ -51,7 +51,7 @@ static int run_child(const rcnn_model *model, const rcnn_image_view *views, int 
         snprintf(text, sizeof text, "%d", at);
         setenv("RCNN_CUDA_FAIL_AT", text, 1);
         setenv("RCNN_CUDA_FAIL_ALL", all, 1);
-        exit(use_session(model, views));
+        exit((int)use_session(model, views));
     }
     int status = 0;
     if (child < 0 || waitpid(child, &status, 0) != child) {

@@ -39,12 +39,13 @@ static size_t elements_of(const rcnn_tensor_desc *desc)
 
 /* -------------------------------------------------------------- building */
 
-void net_begin(net *n, one_op_type type, bool typed, uint64_t seed)
+void net_begin(net *n, const rcnn_backend_vt *vt, one_op_type type, bool typed, uint64_t seed)
 {
     memset(n, 0, sizeof *n);
     rcnn_graph_init(&n->graph);
     n->graph.precision = typed ? one_op_precision(type) : RCNN_PRECISION_FP32;
     n->type = type;
+    n->image_channels = is_half_type(type) && vt->half_image_channels ? vt->half_image_channels : 3;
     n->typed = typed;
     n->seed = seed;
     n->pixels = must(calloc(1, 1));
@@ -106,11 +107,6 @@ rcnn_value_id net_features(net *n, const char *name, const int32_t dim[4])
     return id;
 }
 
-int32_t net_image_channels(const net *n)
-{
-    return is_half_type(n->type) ? 4 : 3;
-}
-
 void net_ready(net *n, int32_t height, int32_t width)
 {
     const size_t count = (size_t)n->frame.count * (size_t)height * (size_t)width * 3;
@@ -125,7 +121,7 @@ void net_ready(net *n, int32_t height, int32_t width)
 
 rcnn_value_id net_image(net *n, int32_t images, int32_t height, int32_t width)
 {
-    const int32_t channels = net_image_channels(n);
+    const int32_t channels = n->image_channels;
     const int32_t dim[4] = {images, height, width, channels};
     rcnn_value_id id = net_features(n, "image", dim);
     float *data = n->data[id];

@@ -11,7 +11,8 @@
 
 typedef struct net {
     rcnn_graph graph;
-    one_op_type type;                   /* inputs and weights are rounded to it                             */
+    one_op_type type;                   /* inputs and weights are rounded to it */
+    int32_t image_channels;             /* of images in a half type: 4, the last one zeros, or 3 */
     bool typed;                         /* features are of the type on the backend; false: floats, for ref  */
     void *data[NET_VALUES_MAX];         /* of input values, as floats or integers; NULL for others */
     float *memory[2 * NET_WEIGHTS_MAX]; /* weights and biases; the maker's */
@@ -22,13 +23,13 @@ typedef struct net {
     uint64_t seed;
 } net;
 
-void net_begin(net *n, one_op_type type, bool typed, uint64_t seed);
+/* vt: the backend it will run on, which says how it wants images. */
+void net_begin(net *n, const rcnn_backend_vt *vt, one_op_type type, bool typed, uint64_t seed);
 void net_free(net *n);
 
 /* Inputs: features in [-1,1), image of three channels (a fourth of zeros with a half type), integers. */
 rcnn_value_id net_features(net *n, const char *name, const int32_t dim[4]);
 rcnn_value_id net_image(net *n, int32_t images, int32_t height, int32_t width);
-int32_t net_image_channels(const net *n);
 /* Random preprocessed images of that size for the frame. */
 void net_ready(net *n, int32_t height, int32_t width);
 rcnn_value_id net_integers(net *n, const char *name, int32_t rank, const int32_t *dim, const int32_t *data);

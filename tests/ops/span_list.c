@@ -301,8 +301,8 @@ static void check_piece(const piece *p, const rcnn_backend_vt *vt, rcnn_backend 
     char text[160];
     snprintf(text, sizeof text, "%s on %s %s", p->name, vt->name, one_op_type_name(type));
     current = text;
-    net_begin(&exact, type, false, 77);
-    net_begin(typed, type, true, 77);
+    net_begin(&exact, vt, type, false, 77);
+    net_begin(typed, vt, type, true, 77);
     p->build(&exact, p->p);
     p->build(typed, p->p);
     net_run_on_ref(&exact, &want);
@@ -331,8 +331,8 @@ static void check_ready(const rcnn_backend_vt *vt, rcnn_backend *backend, one_op
     net_run run;
     rcnn_error err = {0};
     void *memory = NULL;
-    net_begin(&n, type, true, 5);
-    const int32_t channels = net_image_channels(&n);
+    net_begin(&n, vt, type, true, 5);
+    const int32_t channels = n.image_channels;
     const int32_t dim[4] = {2, HEIGHT, WIDTH, channels};
     rcnn_op op = net_op(RCNN_OP_PREPROCESS, "preprocess");
     rcnn_value_id image = net_add(&n, &op, true, 4, dim);
