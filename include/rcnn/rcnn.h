@@ -344,6 +344,8 @@ typedef struct rcnn_activation_info { /* strings live as long as the model */
  * range. */
 RCNN_API int32_t rcnn_model_activation_count(const rcnn_model *model);
 RCNN_API rcnn_status rcnn_model_activation_get(const rcnn_model *model, int32_t index, rcnn_activation_info *out);
+/* Images that the calibration saw; 0 when that is not known. */
+RCNN_API int32_t rcnn_model_calibration_images(const rcnn_model *model);
 /* The record of the calibration as one JSON object (docs/weights-format.md); NULL when there is none. Lives as long as the
  * model. */
 RCNN_API const char *rcnn_model_calibration_json(const rcnn_model *model);

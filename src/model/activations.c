@@ -246,6 +246,16 @@ static rcnn_status read_version(record_reader *r)
     return RCNN_OK;
 }
 
+static rcnn_status read_images(record_reader *r)
+{
+    RCNN_TRY(rcnn_json_expect(&r->json, RCNN_JSON_NUMBER, r->err));
+    if (!r->json.is_integer || r->json.integer < 0 || r->json.integer > INT32_MAX) {
+        return fail_token(r, "a count of images");
+    }
+    r->model->calibration_images = (int32_t)r->json.integer;
+    return RCNN_OK;
+}
+
 static rcnn_status read_record(record_reader *r)
 {
     bool versioned = false;
@@ -258,6 +268,8 @@ static rcnn_status read_record(record_reader *r)
         if (text_is(r, "version")) {
             RCNN_TRY(read_version(r));
             versioned = true;
+        } else if (text_is(r, "images")) {
+            RCNN_TRY(read_images(r));
         } else if (text_is(r, "values")) {
             RCNN_TRY(read_values(r));
         } else {

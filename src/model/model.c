@@ -142,3 +142,8 @@ const char *rcnn_model_calibration_json(const rcnn_model *model)
 {
     return model->calibration;
 }
+
+int32_t rcnn_model_calibration_images(const rcnn_model *model)
+{
+    return model->calibration_images;
+}

@@ -47,6 +47,7 @@ struct rcnn_model {
     int32_t *category_ids;        /* [config.class_count]                              */
     rcnn_activation *activations; /* [activation_count], calibrated models */
     int32_t activation_count;
+    int32_t calibration_images;
     char *calibration; /* record of the calibration as JSON, or NULL */
     char *config_json;
     char *config_text[RCNN_CONFIG_KEY_COUNT];

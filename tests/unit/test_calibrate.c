@@ -396,6 +396,7 @@ TEST(scales_and_record_survive_every_format)
         rcnn_activation_info info;
         CHECK_OK(rcnn_model_load(file_path(), NULL, &back, &err), err);
         REQUIRE(back);
+        CHECK(rcnn_model_calibration_images(back) == 3);
         CHECK(rcnn_model_activation_count(back) == 3 && strcmp(rcnn_model_calibration_json(back), RECORD) == 0);
         for (int32_t i = 0; i < 3; i++) {
             const rcnn_activation *a = rcnn_model_activation(back, given[i].value);
@@ -572,6 +573,8 @@ TEST(hostile_records)
         {"{\"version\":\"1\"}", RCNN_ERR_FORMAT, "rcnn_calibration"},
         {"{\"version\":1", RCNN_ERR_FORMAT, "rcnn_calibration"},
         {"{\"version\":1} x", RCNN_ERR_FORMAT, "rcnn_calibration"},
+        {"{\"version\":1,\"images\":-1}", RCNN_ERR_FORMAT, "a count of images"},
+        {"{\"version\":1,\"images\":1e300}", RCNN_ERR_FORMAT, "a count of images"},
         {"{\"version\":1,\"values\":{}}", RCNN_ERR_FORMAT, "rcnn_calibration"},
         {"{\"version\":1,\"values\":[3]}", RCNN_ERR_FORMAT, "an object for each value"},
         {"{\"version\":1,\"values\":[{}]}", RCNN_ERR_FORMAT, "no tensor for its value ''"},

@@ -82,6 +82,44 @@ static void print_config(const rcnn_model *model)
     }
 }
 
+/* What a calibrated model computes on bytes, and what not. */
+static void print_calibration(const rcnn_model *model)
+{
+    const int32_t count = rcnn_model_activation_count(model);
+    rcnn_activation_info info;
+    int32_t bytes = 0;
+    for (int32_t i = 0; i < count; i++) {
+        bytes += rcnn_model_activation_get(model, i, &info) == RCNN_OK && info.scale > 0;
+    }
+    if (count == 0) {
+        return;
+    }
+    printf("calibration: %d images, %d activations int8, %d in floating point\n",
+           (int)rcnn_model_calibration_images(model), (int)bytes, (int)(count - bytes));
+    for (int32_t i = 0; i < count; i++) {
+        if (rcnn_model_activation_get(model, i, &info) == RCNN_OK && !(info.scale > 0)) {
+            printf("  %-18s sensitivity %.4f\n", info.name, (double)info.sensitivity);
+        }
+    }
+}
+
+/* The same as JSON: how each is stored, and the record of the calibration. */
+static void print_calibration_json(const rcnn_model *model)
+{
+    const char *record = rcnn_model_calibration_json(model);
+    rcnn_activation_info info;
+    fputs(",\n\"activations\":[", stdout);
+    for (int32_t i = 0; rcnn_model_activation_get(model, i, &info) == RCNN_OK; i++) {
+        printf("%s{\"name\":\"%s\",\"type\":\"%s\",\"scale\":%.9g,\"method\":\"%s\",\"sensitivity\":%.9g}",
+               i ? "," : "", info.name,
+               !(info.scale > 0) ? "float"
+               : info.is_signed  ? "i8"
+                                 : "u8",
+               (double)info.scale, info.method, (double)info.sensitivity);
+    }
+    printf("],\n\"calibration\":%s", record ? record : "null");
+}
+
 static void print_classes(const rcnn_model *model)
 {
     int32_t count = rcnn_model_class_count(model);
@@ -181,7 +219,11 @@ static void print_json(const subject *s)
     }
     fputs("],\"backend\":", stdout);
     json_string(stdout, rcnn_session_backend_name(s->sessions.items[0]));
-    printf(",\n\"config\":%s,\n\"plan\":%s}\n", rcnn_model_config_json(s->model), s->plan_json);
+    printf(",\n\"config\":%s", rcnn_model_config_json(s->model));
+    if (rcnn_model_activation_count(s->model) > 0) {
+        print_calibration_json(s->model);
+    }
+    printf(",\n\"plan\":%s}\n", s->plan_json);
 }
 
 static bool print_text(subject *s)
@@ -195,6 +237,7 @@ static bool print_text(subject *s)
            (int)rcnn_weights_count(s->weights), (int)rcnn_weights_global_count(s->weights));
     print_config(s->model);
     print_classes(s->model);
+    print_calibration(s->model);
     printf("parameters: %lld\n", (long long)rcnn_model_parameter_count(s->model));
     printf("backend: %s\n", rcnn_session_backend_name(s->sessions.items[0]));
     print_cost(&plan);

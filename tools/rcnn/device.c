@@ -56,6 +56,6 @@ bool device_parse(const char *text, size_t length, device_choice *out)
 
 const char *precision_name(int32_t precision)
 {
-    static const char *const NAMES[] = {"auto", "fp32", "tf32", "fp16", "bf16"};
+    static const char *const NAMES[] = {"auto", "fp32", "tf32", "fp16", "bf16", "int8"};
     return precision >= 0 && precision < (int32_t)(sizeof NAMES / sizeof NAMES[0]) ? NAMES[precision] : NULL;
 }

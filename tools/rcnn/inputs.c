@@ -60,7 +60,7 @@ static char *join(const char *directory, const char *name)
     return path;
 }
 
-static bool has_image_suffix(const char *name)
+bool inputs_is_image_name(const char *name)
 {
     const char *dot = strrchr(name, '.');
     for (size_t i = 0; dot && dot != name && i < sizeof SUFFIXES / sizeof SUFFIXES[0]; i++) {
@@ -93,7 +93,7 @@ static bool collect_entry(const collector *c, const char *directory, const char 
         free(path);
         return done;
     }
-    if (has_image_suffix(name) && stat(path, &info) == 0 && S_ISREG(info.st_mode)) {
+    if (inputs_is_image_name(name) && stat(path, &info) == 0 && S_ISREG(info.st_mode)) {
         return append(c->out, path);
     }
     free(path);

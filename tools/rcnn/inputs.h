@@ -15,6 +15,9 @@ typedef struct path_list {
  * the reader will say so. */
 size_t inputs_collect(const char *const *operands, int count, bool recursive, path_list *out);
 
+/* Whether the name ends as those of images do (.jpg, .png, ...). */
+bool inputs_is_image_name(const char *name);
+
 /* Picture names for the inputs: "<directory>/<stem>.png", with -2, -3, ... when taken by an earlier input of the list
  * or when the name is one of the inputs themselves (links included). False when out of memory. */
 bool inputs_name_pictures(const path_list *inputs, const char *directory, path_list *out);

@@ -35,7 +35,7 @@ static int terminal_columns(void)
 
 void progress_start(progress *bar, size_t total, bool wanted)
 {
-    *bar = (progress){.enabled = wanted && is_terminal(), .total = total, .start_ms = clock_ms()};
+    *bar = (progress){.enabled = wanted && is_terminal(), .total = total, .start_ms = clock_ms(), .unit = "image"};
 }
 
 void progress_hide(progress *bar)
@@ -64,8 +64,8 @@ void progress_show(progress *bar, size_t done)
     if (done > 0) {
         double each = (clock_ms() - bar->start_ms) / (double)done;
         unsigned long left = (unsigned long)(each * (double)(bar->total - done) / 1e3 + 0.5);
-        snprintf(line + used, sizeof line - (size_t)used, "  %.0f ms/image  %lu:%02lu:%02lu left", each, left / 3600,
-                 left / 60 % 60, left % 60);
+        snprintf(line + used, sizeof line - (size_t)used, "  %.0f ms/%s  %lu:%02lu:%02lu left", each, bar->unit,
+                 left / 3600, left / 60 % 60, left % 60);
     }
     pthread_mutex_lock(&drawing);
     fprintf(stderr, "\r\033[K%.*s", terminal_columns() - 1, line); /* a line that wraps could not be wiped */

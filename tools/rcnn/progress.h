@@ -9,6 +9,7 @@ typedef struct progress {
     bool enabled, shown;
     size_t total, done;
     double start_ms;
+    const char *unit; /* what is counted; progress_start says "image" */
 } progress;
 
 /* Milliseconds of a clock that never jumps. */
