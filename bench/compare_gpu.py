@@ -90,7 +90,7 @@ def main():
             args.samples, "--wait"] + (["--tune"] if args.tune else [])
     turns = {"rcnn": Turn(ours)}
     if not args.no_peer:
-        subprocess.run([args.build / "tools" / "rcnn" / "rcnn", "convert", args.model, state, "--names", "torchvision"],
+        subprocess.run([args.build / "rcnn", "convert", args.model, state, "--names", "torchvision"],
                        check=True, stdout=subprocess.DEVNULL)
         turns["peer"] = Turn([args.python, HERE / "peers" / "torchvision_gpu.py", "--state", state, "--image", small,
                               "--large", large, "--samples", args.peer_samples, "--wait"])

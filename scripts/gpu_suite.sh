@@ -22,7 +22,7 @@ done
 shift $((OPTIND - 1))
 mkdir -p "$out"
 model=models/mask_rcnn_r50_fpn_nuclei.safetensors
-rcnn=$build/tools/rcnn/rcnn
+rcnn=$build/rcnn
 export RCNN_CUDA_MODULE="$PWD/$build/librcnn_cuda.so" RCNN_CACHE_DIR="$out/cache"
 failed=0
 
@@ -45,7 +45,7 @@ step_test() {
 step_sanitize() {
     status=0
     for tool in memcheck racecheck initcheck; do
-        for program in "tests/ops/test_ops --backend cuda --type f16" "tools/rcnn/rcnn detect samples/tissue.jpg -m $model --device cuda --masks rle --json -"; do
+        for program in "tests/test_ops --backend cuda --type f16" "rcnn detect samples/tissue.jpg -m $model --device cuda --masks rle --json -"; do
             compute-sanitizer --tool $tool --error-exitcode 9 $build/$program >"$out/sanitizer_$tool.log" 2>&1 ||
                 { echo "$tool: $program: exit $?"; status=1; }
             echo "$tool: $program: $(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$out/sanitizer_$tool.log" | tail -1)"
