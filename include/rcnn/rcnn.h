@@ -252,7 +252,7 @@ typedef struct rcnn_calibration_options {
     int32_t num_threads;           /* 0 (default) = the cores this process may use                                 */
     int32_t long_side, short_side; /* resize bounds in pixels; 0 (default) = the model config's                   */
     float max_error;               /* relative error of the outputs from which on an activation stays in floating
-                                      point; 0 (default) = 0.05; sensitivity is measured on the first image        */
+                                      point; 0 (default) = 0.05; measured on the first image with detections       */
     int32_t (*progress)(void *context, int32_t done, int32_t total); /* NULL, or called between steps; non-zero ends
                                                                         with CANCELLED */
     void *progress_context;
