@@ -169,7 +169,7 @@ typedef struct extent {
 } extent;
 
 /* Looks at every activation before any is counted, so that an image that spoils one leaves no trace. */
-static rcnn_status count_values(rcnn_calibration *c, extent *extents, rcnn_error *err)
+static rcnn_status look_at_values(const rcnn_calibration *c, extent *extents, rcnn_error *err)
 {
     const rcnn_plan *plan = c->session->current;
     const int32_t threads = c->options.num_threads;
@@ -189,12 +189,18 @@ static rcnn_status count_values(rcnn_calibration *c, extent *extents, rcnn_error
                              c->observed[i].name);
         }
     }
+    return RCNN_OK;
+}
+
+static void count_values(rcnn_calibration *c, const extent *extents)
+{
+    const int32_t threads = c->options.num_threads;
+    (void)threads;
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
     for (int32_t i = 0; i < c->observed_count; i++) {
         const extent *e = &extents[i];
         rcnn_histogram_add(&c->observed[i].histogram, e->values, e->count, e->min, e->max);
     }
-    return RCNN_OK;
 }
 
 static rcnn_status count_size(rcnn_calibration *c, rcnn_error *err)
@@ -252,15 +258,19 @@ rcnn_status rcnn_calibration_add(rcnn_calibration *c, const rcnn_image_view *ima
     if (!extents) {
         return rcnn_fail(err, RCNN_ERR_MEMORY, "calibration: out of memory");
     }
-    rcnn_status status = keep_sample(c, image, err);
+    rcnn_status status = look_at_values(c, extents, err);
     if (status == RCNN_OK) {
-        status = count_values(c, extents, err);
+        status = keep_sample(c, image, err);
+    }
+    if (status == RCNN_OK) {
+        status = count_size(c, err);
+    }
+    if (status == RCNN_OK) {
+        count_values(c, extents);
+        c->images++;
     }
     rcnn_free(extents);
-    RCNN_TRY(status);
-    RCNN_TRY(count_size(c, err));
-    c->images++;
-    return RCNN_OK;
+    return status;
 }
 
 /* ----------------------------------------------------------------- writing */

@@ -21,7 +21,9 @@ typedef struct choosing {
 static void choose_ranges(choosing *c)
 {
     const rcnn_observed *observed = c->calibration->observed;
-#pragma omp parallel for schedule(dynamic, 1)
+    const int32_t threads = c->calibration->options.num_threads;
+    (void)threads; /* without OpenMP */
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
     for (int32_t i = 0; i < c->count; i++) {
         const rcnn_observed *o = &observed[i];
         rcnn_activation *a = &c->activations[i];

@@ -841,7 +841,7 @@ TEST(allocations_may_fail)
     CHECK(whole_way(model, &view) == RCNN_OK);
     const uint64_t all = rcnn_memory_allocation_count() - before;
     remove(file_path());
-    for (uint64_t left = 1; left < all; left += 1 + left / 2) { /* the calibration's own come last, after the runs */
+    for (uint64_t left = 1; left < all; left += 1 + left) { /* the calibration's own come last, after the runs */
         rcnn_memory_fail_from(all - left);
         const rcnn_status status = whole_way(model, &view);
         rcnn_memory_fail_from(0);
