@@ -231,7 +231,7 @@ TEST(verify_usage)
     static const char *const bad[][5] = {
         {"verify", THIN_MODEL, NULL},
         {"verify", THIN_MODEL "@tpu", THIN_MODEL, SAMPLE, NULL},
-        {"verify", THIN_MODEL, THIN_MODEL "@ref:int8", SAMPLE, NULL},
+        {"verify", THIN_MODEL, THIN_MODEL "@ref:int4", SAMPLE, NULL},
         {"verify", THIN_MODEL, THIN_MODEL, SAMPLE, "--max-box-px=-1"},
         {"verify", THIN_MODEL, THIN_MODEL, SAMPLE, "--max-ap-drop=0.1"},
         {"convert", THIN_MODEL, "out.safetensors", "--names=caffe2", NULL},

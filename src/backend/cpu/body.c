@@ -1,10 +1,67 @@
 /* The plain C table and the choice among tables; see body.h. */
 #include "backend/cpu/body.h"
 
-#include <math.h>
 #include <string.h>
 
-static void max_of_c(const float *const *taps, int32_t count, size_t channels, float *dst)
+#include "backend/cpu/elements.h"
+
+#define BLOCK 256 /* elements that are turned into floats at a time */
+
+/* --------------------------------------------------------------- elements */
+
+/* Elements first .. first+count-1 as floats: in `room` [BLOCK], or where they are. */
+static const float *as_floats(rcnn_dtype type, const void *src, size_t first, size_t count, float *restrict room)
+{
+    const void *at = rcnn_cpu_at(type, src, first);
+    if (type == RCNN_BF16) {
+        for (size_t i = 0; i < count; i++) {
+            room[i] = rcnn_cpu_of_bf16(((const uint16_t *)at)[i]);
+        }
+    } else if (type == RCNN_I8) {
+        for (size_t i = 0; i < count; i++) {
+            room[i] = ((const int8_t *)at)[i];
+        }
+    } else if (type == RCNN_U8) {
+        for (size_t i = 0; i < count; i++) {
+            room[i] = ((const uint8_t *)at)[i];
+        }
+    } else {
+        return at;
+    }
+    return room;
+}
+
+static void store_floats(rcnn_dtype type, const float *restrict values, size_t count, void *dst, size_t first)
+{
+    void *at = rcnn_cpu_to(type, dst, first);
+    if (type == RCNN_BF16) {
+        uint16_t *restrict to = at;
+        for (size_t i = 0; i < count; i++) {
+            to[i] = rcnn_cpu_to_bf16(values[i]);
+        }
+    } else if (type == RCNN_I8) {
+        int8_t *restrict to = at;
+        for (size_t i = 0; i < count; i++) {
+            to[i] = rcnn_cpu_to_i8(values[i]);
+        }
+    } else if (type == RCNN_U8) {
+        uint8_t *restrict to = at;
+        for (size_t i = 0; i < count; i++) {
+            to[i] = rcnn_cpu_to_u8(values[i]);
+        }
+    } else {
+        memcpy(at, values, count * sizeof *values);
+    }
+}
+
+static size_t block_size(size_t left)
+{
+    return left < BLOCK ? left : BLOCK;
+}
+
+/* ---------------------------------------------------------------- max_of */
+
+static void max_f32(const void *const *taps, int32_t count, size_t channels, float *dst)
 {
     memcpy(dst, taps[0], channels * sizeof *dst);
     for (int32_t t = 1; t < count; t++) {
@@ -15,45 +72,169 @@ static void max_of_c(const float *const *taps, int32_t count, size_t channels, f
     }
 }
 
-static void add_c(const float *a, const float *b, size_t count, float *dst)
+static void max_i8(const void *const *taps, int32_t count, size_t channels, int8_t *restrict dst)
+{
+    memcpy(dst, taps[0], channels * sizeof *dst);
+    for (int32_t t = 1; t < count; t++) {
+        const int8_t *restrict src = taps[t];
+        for (size_t c = 0; c < channels; c++) {
+            dst[c] = src[c] > dst[c] ? src[c] : dst[c];
+        }
+    }
+}
+
+static void max_u8(const void *const *taps, int32_t count, size_t channels, uint8_t *restrict dst)
+{
+    memcpy(dst, taps[0], channels * sizeof *dst);
+    for (int32_t t = 1; t < count; t++) {
+        const uint8_t *restrict src = taps[t];
+        for (size_t c = 0; c < channels; c++) {
+            dst[c] = src[c] > dst[c] ? src[c] : dst[c];
+        }
+    }
+}
+
+static void max_bf16(const void *const *taps, int32_t count, size_t channels, uint16_t *restrict dst)
+{
+    for (size_t c = 0; c < channels; c++) {
+        dst[c] = rcnn_cpu_bf16_key(((const uint16_t *)taps[0])[c]);
+    }
+    for (int32_t t = 1; t < count; t++) {
+        const uint16_t *restrict src = taps[t];
+        for (size_t c = 0; c < channels; c++) {
+            const uint16_t key = rcnn_cpu_bf16_key(src[c]);
+            dst[c] = key > dst[c] ? key : dst[c];
+        }
+    }
+    for (size_t c = 0; c < channels; c++) {
+        dst[c] = rcnn_cpu_bf16_of_key(dst[c]);
+    }
+}
+
+static void max_of_c(rcnn_dtype type, const void *const *taps, int32_t count, size_t channels, void *dst)
+{
+    switch (type) {
+    case RCNN_BF16:
+        max_bf16(taps, count, channels, dst);
+        break;
+    case RCNN_I8:
+        max_i8(taps, count, channels, dst);
+        break;
+    case RCNN_U8:
+        max_u8(taps, count, channels, dst);
+        break;
+    default:
+        max_f32(taps, count, channels, dst);
+    }
+}
+
+void rcnn_cpu_max_rest(rcnn_dtype type, const void *const *taps, int32_t count, size_t channels, size_t first,
+                       void *dst)
+{
+    const void *rest[RCNN_CPU_POOL_MAX];
+    for (int32_t t = 0; t < count; t++) {
+        rest[t] = rcnn_cpu_at(type, taps[t], first);
+    }
+    max_of_c(type, rest, count, channels - first, rcnn_cpu_to(type, dst, first));
+}
+
+/* ------------------------------------------------------------ add, weigh */
+
+static bool all_floats(const rcnn_cpu_addends *how)
+{
+    return how->a_type == RCNN_F32 && how->b_type == RCNN_F32 && how->dst_type == RCNN_F32;
+}
+
+static void add_floats(const float *a, const float *b, size_t count, float *dst)
 {
     for (size_t i = 0; i < count; i++) {
         dst[i] = a[i] + b[i];
     }
 }
 
-static void weigh_c(const float *map, size_t width, size_t channels, const rcnn_cpu_taps *rows,
-                    const rcnn_cpu_taps *columns, float *dst)
+void rcnn_cpu_add_rest(const rcnn_cpu_addends *how, const void *a, const void *b, size_t count, size_t first, void *dst)
 {
-    memset(dst, 0, channels * sizeof *dst);
-    for (int32_t y = 0; y < rows->count; y++) {
-        const float *row = map + (size_t)rows->at[y] * width * channels;
-        for (int32_t x = 0; x < columns->count; x++) {
-            const float *src = row + (size_t)columns->at[x] * channels;
-            const float weight = rows->weight[y] * columns->weight[x];
-            for (size_t c = 0; c < channels; c++) {
-                dst[c] += weight * src[c];
-            }
+    if (all_floats(how)) {
+        add_floats((const float *)a + first, (const float *)b + first, count - first, (float *)dst + first);
+        return;
+    }
+    for (size_t i = first; i < count; i += BLOCK) {
+        const size_t block = block_size(count - i);
+        float a_room[BLOCK], b_room[BLOCK], sum[BLOCK];
+        const float *x = as_floats(how->a_type, a, i, block, a_room);
+        const float *y = as_floats(how->b_type, b, i, block, b_room);
+        for (size_t k = 0; k < block; k++) {
+            sum[k] = x[k] * how->a_factor + y[k] * how->b_factor;
         }
+        store_floats(how->dst_type, sum, block, dst, i);
     }
 }
 
-static void dots_c(const float *src, size_t pixels, size_t channels, const float *weights, float bias, float *dst)
+static void add_c(const rcnn_cpu_addends *how, const void *a, const void *b, size_t count, void *dst)
 {
-    for (size_t p = 0; p < pixels; p++, src += channels) {
-        float sum[4] = {0, 0, 0, 0}; /* independent chains: shorter wait and smaller rounding error */
-        size_t c = 0;
-        for (; c + 4 <= channels; c += 4) {
-            for (size_t k = 0; k < 4; k++) {
-                sum[k] += src[c + k] * weights[c + k];
-            }
-        }
-        for (; c < channels; c++) {
-            sum[0] += src[c] * weights[c];
-        }
-        dst[p] = bias + ((sum[0] + sum[1]) + (sum[2] + sum[3]));
+    rcnn_cpu_add_rest(how, a, b, count, 0, dst);
+}
+
+/* sum += weight * src; `count` is a constant where it matters */
+static inline void add_weighted(const float *restrict src, float weight, size_t count, float *restrict sum)
+{
+    for (size_t k = 0; k < count; k++) {
+        sum[k] += weight * src[k];
     }
 }
+
+void rcnn_cpu_weigh_rest(const rcnn_cpu_map *map, const rcnn_cpu_taps *rows, const rcnn_cpu_taps *columns, size_t first,
+                         void *dst)
+{
+    for (size_t c = first; c < map->channels; c += BLOCK) {
+        const size_t block = block_size(map->channels - c);
+        float room[BLOCK], sum[BLOCK] = {0};
+        for (int32_t y = 0; y < rows->count; y++) {
+            for (int32_t x = 0; x < columns->count; x++) {
+                const size_t pixel = (size_t)rows->at[y] * map->width + (size_t)columns->at[x];
+                const float *src = as_floats(map->type, map->at, pixel * map->channels + c, block, room);
+                const float weight = rows->weight[y] * columns->weight[x];
+                if (block == BLOCK) {
+                    add_weighted(src, weight, BLOCK, sum);
+                } else {
+                    add_weighted(src, weight, block, sum);
+                }
+            }
+        }
+        store_floats(map->dst_type, sum, block, dst, c);
+    }
+}
+
+static void weigh_c(const rcnn_cpu_map *map, const rcnn_cpu_taps *rows, const rcnn_cpu_taps *columns, void *dst)
+{
+    rcnn_cpu_weigh_rest(map, rows, columns, 0, dst);
+}
+
+/* ------------------------------------------------------------------ dots */
+
+static void dots_c(const rcnn_cpu_pixels *src, const float *weights, float bias, float *dst)
+{
+    for (size_t p = 0; p < src->count; p++) {
+        float sum[4] = {0, 0, 0, 0}; /* independent chains: shorter wait and smaller rounding error */
+        for (size_t c = 0; c < src->channels; c += BLOCK) {
+            const size_t block = block_size(src->channels - c);
+            float room[BLOCK];
+            const float *values = as_floats(src->type, src->at, p * src->channels + c, block, room);
+            size_t k = 0;
+            for (; k + 4 <= block; k += 4) {
+                for (size_t chain = 0; chain < 4; chain++) {
+                    sum[chain] += values[k + chain] * weights[c + k + chain];
+                }
+            }
+            for (; k < block; k++) {
+                sum[0] += values[k] * weights[c + k];
+            }
+        }
+        dst[p] = bias + src->factor * ((sum[0] + sum[1]) + (sum[2] + sum[3]));
+    }
+}
+
+/* ---------------------------------------------------------------- resize */
 
 static uint8_t rounded(int32_t sum)
 {
@@ -89,6 +270,8 @@ static void add_bytes_c(const uint8_t *restrict row, int32_t weight, size_t coun
     }
 }
 
+/* ---------------------------------------------------------- overlaps_any */
+
 static float larger(float a, float b)
 {
     return a > b ? a : b;
@@ -113,6 +296,8 @@ static bool overlaps_any_c(const rcnn_cpu_box_columns *boxes, int32_t from, int3
     }
     return false;
 }
+
+/* ---------------------------------------------------------------- tables */
 
 const rcnn_cpu_body rcnn_cpu_body_c = {.max_of = max_of_c,
                                        .add = add_c,

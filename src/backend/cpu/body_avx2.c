@@ -1,105 +1,225 @@
-/* The AVX2 + FMA table; see body.h. Tails use masks, so nothing is read or written past an array. */
+/* The AVX2 + FMA table; see body.h. What whole vectors leave over is done by the C entries. */
 #include "backend/cpu/body.h"
 
 #include <immintrin.h>
 #include <string.h>
 
-#define LANES 8
+#include "backend/cpu/elements.h"
 
-static __m256i mask_of(size_t left)
+#define LANES  8
+#define INLINE static inline __attribute__((always_inline)) /* so that the type is a constant wherever it is used */
+
+/* --------------------------------------------------------------- elements */
+
+INLINE __m256 load(rcnn_dtype type, const void *src, size_t i)
 {
-    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(left >= LANES ? LANES : (int)left), lane);
+    const void *at = rcnn_cpu_at(type, src, i);
+    switch (type) {
+    case RCNN_BF16:
+        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(at)), 16));
+    case RCNN_I8:
+        return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(at)));
+    case RCNN_U8:
+        return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(at)));
+    default:
+        return _mm256_loadu_ps(at);
+    }
 }
 
+/* As rcnn_cpu_to_bf16. */
+INLINE __m128i to_bf16(__m256 value)
+{
+    const __m256i bits = _mm256_castps_si256(value);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+    rounded = _mm256_srli_epi32(rounded, 16);
+    const __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(value, value, _CMP_UNORD_Q));
+    rounded = _mm256_blendv_epi8(rounded, _mm256_set1_epi32(RCNN_CPU_BF16_NAN), is_nan);
+    return _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
+}
+
+/* As rcnn_cpu_to_integer, in 16 bits: max and min give their second operand for NaN. */
+INLINE __m128i to_integers(__m256 value, float low, float high)
+{
+    value = _mm256_min_ps(_mm256_max_ps(value, _mm256_set1_ps(low)), _mm256_set1_ps(high));
+    const __m256i rounded = _mm256_cvtps_epi32(value);
+    return _mm_packs_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
+}
+
+INLINE void store(rcnn_dtype type, void *dst, size_t i, __m256 value)
+{
+    void *at = rcnn_cpu_to(type, dst, i);
+    __m128i narrow;
+    switch (type) {
+    case RCNN_BF16:
+        _mm_storeu_si128(at, to_bf16(value));
+        break;
+    case RCNN_I8:
+        narrow = to_integers(value, -127.0f, 127.0f);
+        _mm_storel_epi64(at, _mm_packs_epi16(narrow, narrow));
+        break;
+    case RCNN_U8:
+        narrow = to_integers(value, 0.0f, 255.0f);
+        _mm_storel_epi64(at, _mm_packus_epi16(narrow, narrow));
+        break;
+    default:
+        _mm256_storeu_ps(at, value);
+    }
+}
+
+INLINE void store_many(rcnn_dtype type, void *dst, size_t first, const __m256 *values, size_t count)
+{
+    for (size_t k = 0; k < count; k++) {
+        store(type, dst, first + k * LANES, values[k]);
+    }
+}
+
+/* Values from registers, in whatever type. */
+INLINE void store_as(rcnn_dtype type, void *dst, size_t first, const __m256 *values,
+                     size_t count){RCNN_CPU_BY_TYPE(type, store_many, dst, first, values, count)}
+
+/* ---------------------------------------------------------------- max_of */
+
 /* maxps alone gives its second operand when either is NaN: a NaN found earlier would be lost. */
-static __m256 max_or_nan(__m256 best, __m256 value)
+INLINE __m256 max_or_nan(__m256 best, __m256 value)
 {
     __m256 take = _mm256_or_ps(_mm256_cmp_ps(value, best, _CMP_GT_OQ), _mm256_cmp_ps(value, value, _CMP_UNORD_Q));
     return _mm256_blendv_ps(best, value, take);
 }
 
-static void max_of_avx2(const float *const *taps, int32_t count, size_t channels, float *dst)
+/* rcnn_cpu_bf16_key of 16 numbers and back. */
+INLINE __m256i keys_of(__m256i values)
 {
-    size_t c = 0;
-    for (; c + LANES <= channels; c += LANES) {
-        __m256 best = _mm256_loadu_ps(taps[0] + c);
-        for (int32_t t = 1; t < count; t++) {
-            best = max_or_nan(best, _mm256_loadu_ps(taps[t] + c));
+    const __m256i turn = _mm256_or_si256(_mm256_srai_epi16(values, 15), _mm256_set1_epi16(INT16_MIN));
+    return _mm256_sub_epi16(_mm256_xor_si256(values, turn), _mm256_set1_epi16(RCNN_CPU_BF16_NEGATIVE_NANS));
+}
+
+INLINE __m256i of_keys(__m256i keys)
+{
+    keys = _mm256_add_epi16(keys, _mm256_set1_epi16(RCNN_CPU_BF16_NEGATIVE_NANS));
+    const __m256i negative = _mm256_andnot_si256(_mm256_srai_epi16(keys, 15), _mm256_set1_epi16(-1));
+    return _mm256_xor_si256(keys, _mm256_or_si256(negative, _mm256_set1_epi16(INT16_MIN)));
+}
+
+/* As many numbers as 32 bytes hold, from byte `at` of every tap. */
+INLINE __m256i max_vector(rcnn_dtype type, const void *const *taps, int32_t count, size_t at)
+{
+    __m256i best = _mm256_loadu_si256((const void *)((const char *)taps[0] + at));
+    best = type == RCNN_BF16 ? keys_of(best) : best;
+    for (int32_t t = 1; t < count; t++) {
+        const __m256i value = _mm256_loadu_si256((const void *)((const char *)taps[t] + at));
+        switch (type) {
+        case RCNN_BF16:
+            best = _mm256_max_epu16(best, keys_of(value));
+            break;
+        case RCNN_I8:
+            best = _mm256_max_epi8(best, value);
+            break;
+        case RCNN_U8:
+            best = _mm256_max_epu8(best, value);
+            break;
+        default:
+            best = _mm256_castps_si256(max_or_nan(_mm256_castsi256_ps(best), _mm256_castsi256_ps(value)));
         }
-        _mm256_storeu_ps(dst + c, best);
     }
-    if (c < channels) {
-        const __m256i mask = mask_of(channels - c);
-        __m256 best = _mm256_maskload_ps(taps[0] + c, mask);
-        for (int32_t t = 1; t < count; t++) {
-            best = max_or_nan(best, _mm256_maskload_ps(taps[t] + c, mask));
-        }
-        _mm256_maskstore_ps(dst + c, mask, best);
+    return type == RCNN_BF16 ? of_keys(best) : best;
+}
+
+INLINE void max_as(rcnn_dtype type, const void *const *taps, int32_t count, size_t channels, void *dst)
+{
+    const size_t item = rcnn_cpu_element_bytes(type), step = sizeof(__m256i);
+    size_t at = 0;
+    for (; at + step <= channels * item; at += step) {
+        _mm256_storeu_si256((void *)((char *)dst + at), max_vector(type, taps, count, at));
+    }
+    if (at < channels * item) {
+        rcnn_cpu_max_rest(type, taps, count, channels, at / item, dst);
     }
 }
 
-static void add_avx2(const float *a, const float *b, size_t count, float *dst)
+static void max_of_avx2(rcnn_dtype type, const void *const *taps, int32_t count, size_t channels,
+                        void *dst){RCNN_CPU_BY_TYPE(type, max_as, taps, count, channels, dst)}
+
+/* ------------------------------------------------------------------- add */
+
+INLINE void add_as(rcnn_dtype a_type, rcnn_dtype b_type, rcnn_dtype dst_type, const rcnn_cpu_addends *how,
+                   const void *a, const void *b, size_t count, void *dst)
 {
+    const __m256 a_factor = _mm256_set1_ps(how->a_factor), b_factor = _mm256_set1_ps(how->b_factor);
     size_t i = 0;
     for (; i + LANES <= count; i += LANES) {
-        _mm256_storeu_ps(dst + i, _mm256_add_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i)));
+        const __m256 x = _mm256_mul_ps(load(a_type, a, i), a_factor);
+        const __m256 y = _mm256_mul_ps(load(b_type, b, i), b_factor);
+        store(dst_type, dst, i, _mm256_add_ps(x, y));
     }
-    for (; i < count; i++) {
-        dst[i] = a[i] + b[i];
+    if (i < count) {
+        rcnn_cpu_add_rest(how, a, b, count, i, dst);
     }
 }
+
+/* The types that networks have are constants for the compiler, all others are looked at vector by vector. */
+static void add_avx2(const rcnn_cpu_addends *how, const void *a, const void *b, size_t count, void *dst)
+{
+    const rcnn_dtype x = how->a_type, y = how->b_type, z = how->dst_type;
+    if (x == RCNN_F32 && y == RCNN_F32 && z == RCNN_F32) {
+        add_as(RCNN_F32, RCNN_F32, RCNN_F32, how, a, b, count, dst);
+    } else if (x == RCNN_BF16 && y == RCNN_BF16 && z == RCNN_BF16) {
+        add_as(RCNN_BF16, RCNN_BF16, RCNN_BF16, how, a, b, count, dst);
+    } else if (x == RCNN_I8 && y == RCNN_I8 && z == RCNN_I8) {
+        add_as(RCNN_I8, RCNN_I8, RCNN_I8, how, a, b, count, dst);
+    } else if (x == RCNN_BF16 && y == RCNN_I8 && z == RCNN_I8) {
+        add_as(RCNN_BF16, RCNN_I8, RCNN_I8, how, a, b, count, dst);
+    } else {
+        add_as(x, y, z, how, a, b, count, dst);
+    }
+}
+
+/* ----------------------------------------------------------------- weigh */
 
 #define WIDE 8 /* vectors held in registers: 64 channels */
 
-static void weigh_wide(const float *map, size_t width, size_t channels, const rcnn_cpu_taps *rows,
-                       const rcnn_cpu_taps *columns, float *dst)
+/* Channels first .. first + vectors * LANES - 1. */
+INLINE void weigh_block(rcnn_dtype type, size_t vectors, size_t first, const rcnn_cpu_map *map,
+                        const rcnn_cpu_taps *rows, const rcnn_cpu_taps *columns, void *dst)
 {
     __m256 sum[WIDE];
-    for (int32_t k = 0; k < WIDE; k++) {
+    for (size_t k = 0; k < vectors; k++) {
         sum[k] = _mm256_setzero_ps();
     }
     for (int32_t y = 0; y < rows->count; y++) {
-        const float *row = map + (size_t)rows->at[y] * width * channels;
+        const void *row = rcnn_cpu_at(type, map->at, (size_t)rows->at[y] * map->width * map->channels + first);
         for (int32_t x = 0; x < columns->count; x++) {
-            const float *src = row + (size_t)columns->at[x] * channels;
+            const void *src = rcnn_cpu_at(type, row, (size_t)columns->at[x] * map->channels);
             const __m256 weight = _mm256_set1_ps(rows->weight[y] * columns->weight[x]);
-            for (int32_t k = 0; k < WIDE; k++) {
-                sum[k] = _mm256_fmadd_ps(weight, _mm256_loadu_ps(src + k * LANES), sum[k]);
+            for (size_t k = 0; k < vectors; k++) {
+                sum[k] = _mm256_fmadd_ps(weight, load(type, src, k * LANES), sum[k]);
             }
         }
     }
-    for (int32_t k = 0; k < WIDE; k++) {
-        _mm256_storeu_ps(dst + k * LANES, sum[k]);
-    }
+    store_as(map->dst_type, dst, first, sum, vectors);
 }
 
-static void weigh_narrow(const float *map, size_t width, size_t channels, __m256i mask, const rcnn_cpu_taps *rows,
-                         const rcnn_cpu_taps *columns, float *dst)
-{
-    __m256 sum = _mm256_setzero_ps();
-    for (int32_t y = 0; y < rows->count; y++) {
-        const float *row = map + (size_t)rows->at[y] * width * channels;
-        for (int32_t x = 0; x < columns->count; x++) {
-            const __m256 weight = _mm256_set1_ps(rows->weight[y] * columns->weight[x]);
-            const float *src = row + (size_t)columns->at[x] * channels;
-            sum = _mm256_fmadd_ps(weight, _mm256_maskload_ps(src, mask), sum);
-        }
-    }
-    _mm256_maskstore_ps(dst, mask, sum);
-}
-
-static void weigh_avx2(const float *map, size_t width, size_t channels, const rcnn_cpu_taps *rows,
-                       const rcnn_cpu_taps *columns, float *dst)
+INLINE void weigh_as(rcnn_dtype type, const rcnn_cpu_map *map, const rcnn_cpu_taps *rows, const rcnn_cpu_taps *columns,
+                     void *dst)
 {
     size_t c = 0;
-    for (; c + WIDE * LANES <= channels; c += WIDE * LANES) {
-        weigh_wide(map + c, width, channels, rows, columns, dst + c);
+    for (; c + WIDE * LANES <= map->channels; c += WIDE * LANES) {
+        weigh_block(type, WIDE, c, map, rows, columns, dst);
     }
-    for (; c < channels; c += LANES) {
-        weigh_narrow(map + c, width, channels, mask_of(channels - c), rows, columns, dst + c);
+    for (; c + LANES <= map->channels; c += LANES) {
+        weigh_block(type, 1, c, map, rows, columns, dst);
+    }
+    if (c < map->channels) {
+        rcnn_cpu_weigh_rest(map, rows, columns, c, dst);
     }
 }
+
+static void weigh_avx2(const rcnn_cpu_map *map, const rcnn_cpu_taps *rows, const rcnn_cpu_taps *columns, void *dst)
+{
+    RCNN_CPU_BY_TYPE(map->type, weigh_as, map, rows, columns, dst)
+}
+
+/* ------------------------------------------------------------------ dots */
 
 static float sum_of(__m256 v)
 {
@@ -109,23 +229,36 @@ static float sum_of(__m256 v)
     return _mm_cvtss_f32(half);
 }
 
-static void dots_avx2(const float *src, size_t pixels, size_t channels, const float *weights, float bias, float *dst)
+INLINE float dot(rcnn_dtype type, const void *src, size_t channels, const float *weights)
 {
-    for (size_t p = 0; p < pixels; p++, src += channels) {
-        __m256 even = _mm256_setzero_ps(); /* two chains hide the latency of fmadd */
-        __m256 odd = _mm256_setzero_ps();
-        size_t c = 0;
-        for (; c + 2 * LANES <= channels; c += 2 * LANES) {
-            even = _mm256_fmadd_ps(_mm256_loadu_ps(src + c), _mm256_loadu_ps(weights + c), even);
-            odd = _mm256_fmadd_ps(_mm256_loadu_ps(src + c + LANES), _mm256_loadu_ps(weights + c + LANES), odd);
-        }
-        for (; c < channels; c += LANES) {
-            const __m256i mask = mask_of(channels - c);
-            even = _mm256_fmadd_ps(_mm256_maskload_ps(src + c, mask), _mm256_maskload_ps(weights + c, mask), even);
-        }
-        dst[p] = bias + sum_of(_mm256_add_ps(even, odd));
+    __m256 even = _mm256_setzero_ps(); /* two chains hide the latency of fmadd */
+    __m256 odd = _mm256_setzero_ps();
+    size_t c = 0;
+    for (; c + 2 * LANES <= channels; c += 2 * LANES) {
+        even = _mm256_fmadd_ps(load(type, src, c), _mm256_loadu_ps(weights + c), even);
+        odd = _mm256_fmadd_ps(load(type, src, c + LANES), _mm256_loadu_ps(weights + c + LANES), odd);
+    }
+    float sum = sum_of(_mm256_add_ps(even, odd));
+    for (; c < channels; c++) {
+        sum += rcnn_cpu_element(type, src, c) * weights[c];
+    }
+    return sum;
+}
+
+INLINE void dots_as(rcnn_dtype type, const rcnn_cpu_pixels *src, const float *weights, float bias, float *dst)
+{
+    for (size_t p = 0; p < src->count; p++) {
+        const void *pixel = rcnn_cpu_at(type, src->at, p * src->channels);
+        dst[p] = bias + src->factor * dot(type, pixel, src->channels, weights);
     }
 }
+
+static void dots_avx2(const rcnn_cpu_pixels *src, const float *weights, float bias, float *dst)
+{
+    RCNN_CPU_BY_TYPE(src->type, dots_as, src, weights, bias, dst)
+}
+
+/* ---------------------------------------------------------------- resize */
 
 /* Sums of one window, 4 bytes of each pixel at a time: as 4 bytes. Reads 1 byte past a pixel of 3. */
 static uint32_t sum_window(const uint8_t *p, size_t step, const int32_t *weights, int32_t count)
@@ -177,6 +310,14 @@ void rcnn_cpu_add_bytes_avx2(const uint8_t *row, int32_t weight, size_t count, i
     for (; i < count; i++) {
         sums[i] += row[i] * weight;
     }
+}
+
+/* ---------------------------------------------------------- overlaps_any */
+
+static __m256i mask_of(size_t left)
+{
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(left >= LANES ? LANES : (int)left), lane);
 }
 
 static __m256 overlap(__m256 low_a, __m256 low_b, __m256 high_a, __m256 high_b)

@@ -1,142 +1,284 @@
-/* The AVX-512 F table; see body.h. Tails use masks, so nothing is read or written past an array. */
+/* The AVX-512 F + BW table; see body.h. What whole vectors leave over is done by the C entries. */
 #include "backend/cpu/body.h"
 
 #include <immintrin.h>
 
-#define LANES 16
+#include "backend/cpu/elements.h"
 
-static __mmask16 mask_of(size_t left)
+#define LANES  16
+#define INLINE static inline __attribute__((always_inline)) /* so that the type is a constant wherever it is used */
+
+/* --------------------------------------------------------------- elements */
+
+INLINE __m512 load(rcnn_dtype type, const void *src, size_t i)
 {
-    const uint32_t all = 0xffff;
-    return (__mmask16)(left >= LANES ? all : all >> (LANES - left));
+    const void *at = rcnn_cpu_at(type, src, i);
+    switch (type) {
+    case RCNN_BF16:
+        return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(at)), 16));
+    case RCNN_I8:
+        return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(at)));
+    case RCNN_U8:
+        return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(at)));
+    default:
+        return _mm512_loadu_ps(at);
+    }
 }
+
+/* As rcnn_cpu_to_bf16. The processor's own conversion, where it has one, takes numbers below 2^-126 for zero. */
+INLINE __m256i to_bf16(__m512 value)
+{
+    const __m512i bits = _mm512_castps_si512(value);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+    rounded = _mm512_srli_epi32(rounded, 16);
+    const __mmask16 is_nan = _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q);
+    return _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(rounded, is_nan, _mm512_set1_epi32(RCNN_CPU_BF16_NAN)));
+}
+
+/* As rcnn_cpu_to_integer: max and min give their second operand for NaN. */
+INLINE __m128i to_integers(__m512 value, float low, float high)
+{
+    value = _mm512_min_ps(_mm512_max_ps(value, _mm512_set1_ps(low)), _mm512_set1_ps(high));
+    return _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(value));
+}
+
+INLINE void store(rcnn_dtype type, void *dst, size_t i, __m512 value)
+{
+    void *at = rcnn_cpu_to(type, dst, i);
+    switch (type) {
+    case RCNN_BF16:
+        _mm256_storeu_si256(at, to_bf16(value));
+        break;
+    case RCNN_I8:
+        _mm_storeu_si128(at, to_integers(value, -127.0f, 127.0f));
+        break;
+    case RCNN_U8:
+        _mm_storeu_si128(at, to_integers(value, 0.0f, 255.0f));
+        break;
+    default:
+        _mm512_storeu_ps(at, value);
+    }
+}
+
+INLINE void store_many(rcnn_dtype type, void *dst, size_t first, const __m512 *values, size_t count)
+{
+    for (size_t k = 0; k < count; k++) {
+        store(type, dst, first + k * LANES, values[k]);
+    }
+}
+
+/* Values from registers, in whatever type. */
+INLINE void store_as(rcnn_dtype type, void *dst, size_t first, const __m512 *values, size_t count)
+{
+    RCNN_CPU_BY_TYPE(type, store_many, dst, first, values, count)
+}
+
+/* ---------------------------------------------------------------- max_of */
 
 #define POOLED 4 /* vectors held in registers: 64 channels, what the stem has */
 
 /* maxps gives its second operand when either is NaN, so NaNs are looked for apart; the rare block with one is done
  * again by the plain table. */
-static bool max_block(const float *const *taps, int32_t count, size_t c, float *dst)
+INLINE bool max_floats(size_t vectors, const void *const *taps, int32_t count, size_t c, float *dst)
 {
     __m512 best[POOLED];
     __mmask16 bad = 0;
-    for (int32_t k = 0; k < POOLED; k++) {
-        best[k] = _mm512_loadu_ps(taps[0] + c + k * LANES);
+    for (size_t k = 0; k < vectors; k++) {
+        best[k] = load(RCNN_F32, taps[0], c + k * LANES);
         bad |= _mm512_cmp_ps_mask(best[k], best[k], _CMP_UNORD_Q);
     }
     for (int32_t t = 1; t < count; t++) {
-        for (int32_t k = 0; k < POOLED; k++) {
-            const __m512 value = _mm512_loadu_ps(taps[t] + c + k * LANES);
+        for (size_t k = 0; k < vectors; k++) {
+            const __m512 value = load(RCNN_F32, taps[t], c + k * LANES);
             bad |= _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q);
             best[k] = _mm512_max_ps(value, best[k]);
         }
     }
-    for (int32_t k = 0; k < POOLED; k++) {
-        _mm512_storeu_ps(dst + c + k * LANES, best[k]);
-    }
+    store_many(RCNN_F32, dst, c, best, vectors);
     return bad == 0;
 }
 
-static void max_of_avx512(const float *const *taps, int32_t count, size_t channels, float *dst)
+static void max_f32(const void *const *taps, int32_t count, size_t channels, float *dst)
 {
     bool clean = true;
     size_t c = 0;
     for (; c + POOLED * LANES <= channels; c += POOLED * LANES) {
-        clean &= max_block(taps, count, c, dst);
+        clean &= max_floats(POOLED, taps, count, c, dst);
     }
-    for (; c < channels; c += LANES) {
-        const __mmask16 mask = mask_of(channels - c);
-        __m512 best = _mm512_maskz_loadu_ps(mask, taps[0] + c);
-        __mmask16 bad = _mm512_cmp_ps_mask(best, best, _CMP_UNORD_Q);
-        for (int32_t t = 1; t < count; t++) {
-            const __m512 value = _mm512_maskz_loadu_ps(mask, taps[t] + c);
-            bad |= _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q);
-            best = _mm512_max_ps(value, best);
-        }
-        _mm512_mask_storeu_ps(dst + c, mask, best);
-        clean &= bad == 0;
+    for (; c + LANES <= channels; c += LANES) {
+        clean &= max_floats(1, taps, count, c, dst);
     }
-    if (!clean) {
-        rcnn_cpu_body_c.max_of(taps, count, channels, dst);
+    if (!clean || c < channels) {
+        rcnn_cpu_max_rest(RCNN_F32, taps, count, channels, clean ? c : 0, dst);
     }
 }
 
-static void add_avx512(const float *a, const float *b, size_t count, float *dst)
+/* rcnn_cpu_bf16_key of 32 numbers and back. */
+INLINE __m512i keys_of(__m512i values)
 {
-    for (size_t i = 0; i < count; i += LANES) {
-        const __mmask16 mask = mask_of(count - i);
-        __m512 sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, a + i), _mm512_maskz_loadu_ps(mask, b + i));
-        _mm512_mask_storeu_ps(dst + i, mask, sum);
+    const __m512i turn = _mm512_or_si512(_mm512_srai_epi16(values, 15), _mm512_set1_epi16(INT16_MIN));
+    return _mm512_sub_epi16(_mm512_xor_si512(values, turn), _mm512_set1_epi16(RCNN_CPU_BF16_NEGATIVE_NANS));
+}
+
+INLINE __m512i of_keys(__m512i keys)
+{
+    keys = _mm512_add_epi16(keys, _mm512_set1_epi16(RCNN_CPU_BF16_NEGATIVE_NANS));
+    const __m512i negative = _mm512_andnot_si512(_mm512_srai_epi16(keys, 15), _mm512_set1_epi16(-1));
+    return _mm512_xor_si512(keys, _mm512_or_si512(negative, _mm512_set1_epi16(INT16_MIN)));
+}
+
+/* As many numbers as 64 bytes hold, from byte `at` of every tap. */
+INLINE __m512i max_vector(rcnn_dtype type, const void *const *taps, int32_t count, size_t at)
+{
+    __m512i best = _mm512_loadu_si512((const char *)taps[0] + at);
+    best = type == RCNN_BF16 ? keys_of(best) : best;
+    for (int32_t t = 1; t < count; t++) {
+        const __m512i value = _mm512_loadu_si512((const char *)taps[t] + at);
+        if (type == RCNN_BF16) {
+            best = _mm512_max_epu16(best, keys_of(value));
+        } else if (type == RCNN_I8) {
+            best = _mm512_max_epi8(best, value);
+        } else {
+            best = _mm512_max_epu8(best, value);
+        }
+    }
+    return type == RCNN_BF16 ? of_keys(best) : best;
+}
+
+INLINE void max_as(rcnn_dtype type, const void *const *taps, int32_t count, size_t channels, void *dst)
+{
+    if (type == RCNN_F32) {
+        max_f32(taps, count, channels, dst);
+        return;
+    }
+    const size_t item = rcnn_cpu_element_bytes(type), step = sizeof(__m512i);
+    size_t at = 0;
+    for (; at + step <= channels * item; at += step) {
+        _mm512_storeu_si512((char *)dst + at, max_vector(type, taps, count, at));
+    }
+    if (at < channels * item) {
+        rcnn_cpu_max_rest(type, taps, count, channels, at / item, dst);
     }
 }
+
+static void max_of_avx512(rcnn_dtype type, const void *const *taps, int32_t count, size_t channels,
+                          void *dst){RCNN_CPU_BY_TYPE(type, max_as, taps, count, channels, dst)}
+
+/* ------------------------------------------------------------------- add */
+
+INLINE void add_as(rcnn_dtype a_type, rcnn_dtype b_type, rcnn_dtype dst_type, const rcnn_cpu_addends *how,
+                   const void *a, const void *b, size_t count, void *dst)
+{
+    const __m512 a_factor = _mm512_set1_ps(how->a_factor), b_factor = _mm512_set1_ps(how->b_factor);
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        const __m512 x = _mm512_mul_ps(load(a_type, a, i), a_factor);
+        const __m512 y = _mm512_mul_ps(load(b_type, b, i), b_factor);
+        store(dst_type, dst, i, _mm512_add_ps(x, y));
+    }
+    if (i < count) {
+        rcnn_cpu_add_rest(how, a, b, count, i, dst);
+    }
+}
+
+/* The types that networks have are constants for the compiler, all others are looked at vector by vector. */
+static void add_avx512(const rcnn_cpu_addends *how, const void *a, const void *b, size_t count, void *dst)
+{
+    const rcnn_dtype x = how->a_type, y = how->b_type, z = how->dst_type;
+    if (x == RCNN_F32 && y == RCNN_F32 && z == RCNN_F32) {
+        add_as(RCNN_F32, RCNN_F32, RCNN_F32, how, a, b, count, dst);
+    } else if (x == RCNN_BF16 && y == RCNN_BF16 && z == RCNN_BF16) {
+        add_as(RCNN_BF16, RCNN_BF16, RCNN_BF16, how, a, b, count, dst);
+    } else if (x == RCNN_I8 && y == RCNN_I8 && z == RCNN_I8) {
+        add_as(RCNN_I8, RCNN_I8, RCNN_I8, how, a, b, count, dst);
+    } else if (x == RCNN_BF16 && y == RCNN_I8 && z == RCNN_I8) {
+        add_as(RCNN_BF16, RCNN_I8, RCNN_I8, how, a, b, count, dst);
+    } else {
+        add_as(x, y, z, how, a, b, count, dst);
+    }
+}
+
+/* ----------------------------------------------------------------- weigh */
 
 #define WIDE 16 /* vectors held in registers: 256 channels, what the pyramid has */
 
-static void weigh_wide(const float *map, size_t width, size_t channels, const rcnn_cpu_taps *rows,
-                       const rcnn_cpu_taps *columns, float *dst)
+/* Channels first .. first + vectors * LANES - 1. */
+INLINE void weigh_block(rcnn_dtype type, size_t vectors, size_t first, const rcnn_cpu_map *map,
+                        const rcnn_cpu_taps *rows, const rcnn_cpu_taps *columns, void *dst)
 {
     __m512 sum[WIDE];
-    for (int32_t k = 0; k < WIDE; k++) {
+    for (size_t k = 0; k < vectors; k++) {
         sum[k] = _mm512_setzero_ps();
     }
     for (int32_t y = 0; y < rows->count; y++) {
-        const float *row = map + (size_t)rows->at[y] * width * channels;
+        const void *row = rcnn_cpu_at(type, map->at, (size_t)rows->at[y] * map->width * map->channels + first);
         for (int32_t x = 0; x < columns->count; x++) {
-            const float *src = row + (size_t)columns->at[x] * channels;
+            const void *src = rcnn_cpu_at(type, row, (size_t)columns->at[x] * map->channels);
             const __m512 weight = _mm512_set1_ps(rows->weight[y] * columns->weight[x]);
-            for (int32_t k = 0; k < WIDE; k++) {
-                sum[k] = _mm512_fmadd_ps(weight, _mm512_loadu_ps(src + k * LANES), sum[k]);
+            for (size_t k = 0; k < vectors; k++) {
+                sum[k] = _mm512_fmadd_ps(weight, load(type, src, k * LANES), sum[k]);
             }
         }
     }
-    for (int32_t k = 0; k < WIDE; k++) {
-        _mm512_storeu_ps(dst + k * LANES, sum[k]);
-    }
+    store_as(map->dst_type, dst, first, sum, vectors);
 }
 
-static void weigh_narrow(const float *map, size_t width, size_t channels, __mmask16 mask, const rcnn_cpu_taps *rows,
-                         const rcnn_cpu_taps *columns, float *dst)
-{
-    __m512 sum = _mm512_setzero_ps();
-    for (int32_t y = 0; y < rows->count; y++) {
-        const float *row = map + (size_t)rows->at[y] * width * channels;
-        for (int32_t x = 0; x < columns->count; x++) {
-            const __m512 weight = _mm512_set1_ps(rows->weight[y] * columns->weight[x]);
-            const float *src = row + (size_t)columns->at[x] * channels;
-            sum = _mm512_fmadd_ps(weight, _mm512_maskz_loadu_ps(mask, src), sum);
-        }
-    }
-    _mm512_mask_storeu_ps(dst, mask, sum);
-}
-
-static void weigh_avx512(const float *map, size_t width, size_t channels, const rcnn_cpu_taps *rows,
-                         const rcnn_cpu_taps *columns, float *dst)
+INLINE void weigh_as(rcnn_dtype type, const rcnn_cpu_map *map, const rcnn_cpu_taps *rows, const rcnn_cpu_taps *columns,
+                     void *dst)
 {
     size_t c = 0;
-    for (; c + WIDE * LANES <= channels; c += WIDE * LANES) {
-        weigh_wide(map + c, width, channels, rows, columns, dst + c);
+    for (; c + WIDE * LANES <= map->channels; c += WIDE * LANES) {
+        weigh_block(type, WIDE, c, map, rows, columns, dst);
     }
-    for (; c < channels; c += LANES) {
-        weigh_narrow(map + c, width, channels, mask_of(channels - c), rows, columns, dst + c);
+    for (; c + LANES <= map->channels; c += LANES) {
+        weigh_block(type, 1, c, map, rows, columns, dst);
+    }
+    if (c < map->channels) {
+        rcnn_cpu_weigh_rest(map, rows, columns, c, dst);
     }
 }
 
-static void dots_avx512(const float *src, size_t pixels, size_t channels, const float *weights, float bias, float *dst)
+static void weigh_avx512(const rcnn_cpu_map *map, const rcnn_cpu_taps *rows, const rcnn_cpu_taps *columns,
+                         void *dst){RCNN_CPU_BY_TYPE(map->type, weigh_as, map, rows, columns, dst)}
+
+/* ------------------------------------------------------------------ dots */
+
+INLINE float dot(rcnn_dtype type, const void *src, size_t channels, const float *weights)
 {
-    for (size_t p = 0; p < pixels; p++, src += channels) {
-        __m512 even = _mm512_setzero_ps(); /* two chains hide the latency of fmadd */
-        __m512 odd = _mm512_setzero_ps();
-        size_t c = 0;
-        for (; c + 2 * LANES <= channels; c += 2 * LANES) {
-            even = _mm512_fmadd_ps(_mm512_loadu_ps(src + c), _mm512_loadu_ps(weights + c), even);
-            odd = _mm512_fmadd_ps(_mm512_loadu_ps(src + c + LANES), _mm512_loadu_ps(weights + c + LANES), odd);
-        }
-        for (; c < channels; c += LANES) {
-            const __mmask16 mask = mask_of(channels - c);
-            even =
-                _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, src + c), _mm512_maskz_loadu_ps(mask, weights + c), even);
-        }
-        dst[p] = bias + _mm512_reduce_add_ps(_mm512_add_ps(even, odd));
+    __m512 even = _mm512_setzero_ps(); /* two chains hide the latency of fmadd */
+    __m512 odd = _mm512_setzero_ps();
+    size_t c = 0;
+    for (; c + 2 * LANES <= channels; c += 2 * LANES) {
+        even = _mm512_fmadd_ps(load(type, src, c), _mm512_loadu_ps(weights + c), even);
+        odd = _mm512_fmadd_ps(load(type, src, c + LANES), _mm512_loadu_ps(weights + c + LANES), odd);
     }
+    float sum = _mm512_reduce_add_ps(_mm512_add_ps(even, odd));
+    for (; c < channels; c++) {
+        sum += rcnn_cpu_element(type, src, c) * weights[c];
+    }
+    return sum;
+}
+
+INLINE void dots_as(rcnn_dtype type, const rcnn_cpu_pixels *src, const float *weights, float bias, float *dst)
+{
+    for (size_t p = 0; p < src->count; p++) {
+        const void *pixel = rcnn_cpu_at(type, src->at, p * src->channels);
+        dst[p] = bias + src->factor * dot(type, pixel, src->channels, weights);
+    }
+}
+
+static void dots_avx512(const rcnn_cpu_pixels *src, const float *weights, float bias, float *dst)
+{
+    RCNN_CPU_BY_TYPE(src->type, dots_as, src, weights, bias, dst)
+}
+
+/* ---------------------------------------------------------- overlaps_any */
+
+static __mmask16 mask_of(size_t left)
+{
+    const uint32_t all = 0xffff;
+    return (__mmask16)(left >= LANES ? all : all >> (LANES - left));
 }
 
 static __m512 overlap(__m512 low_a, __m512 low_b, __m512 high_a, __m512 high_b)

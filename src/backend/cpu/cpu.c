@@ -1,6 +1,6 @@
 /* The cpu backend's vtable: opens oneDNN, picks the instruction set of the op bodies, and hands each op to the prepare
- * function of its file, in the order of ops.def. Every op is a kernel of its own: the epilogues that matter (bias,
- * residual, ReLU) are part of the ops already. */
+ * function of its file, in the order of ops.def. Every op is a kernel of its own, since the epilogues that matter (bias,
+ * residual, ReLU) are part of the ops already; only the mask head's last two run as one, for the memory between them. */
 #include "backend/cpu/cpu.h"
 
 #include <stdio.h>
@@ -11,6 +11,7 @@
 #include <omp.h>
 #endif
 
+#include "backend/cpu/mask_tail.h"
 #include "backend/cpu/onednn.h"
 #include "base/memory.h"
 
@@ -79,7 +80,8 @@ static rcnn_status cpu_probe(char *text, size_t capacity)
         return RCNN_ERR_DEVICE;
     }
     rcnn_onednn_close(dnn);
-    snprintf(text, capacity, "%s; own ops: %s", library, ISA_NAMES[detect_isa()]);
+    snprintf(text, capacity, "%s%s%s%s; own ops: %s", library, rcnn_onednn_has_bf16() ? ", bf16" : "",
+             rcnn_onednn_has_int8() ? ", int8" : "", rcnn_onednn_has_amx() ? ", AMX" : "", ISA_NAMES[detect_isa()]);
     return RCNN_OK;
 }
 
@@ -160,8 +162,11 @@ static rcnn_status check_types(const rcnn_graph *graph, const rcnn_op *op, rcnn_
     for (int32_t i = 0; i < op->input_count + op->output_count; i++) {
         rcnn_value_id id = i < op->input_count ? op->input[i] : op->output[i - op->input_count];
         const rcnn_value *value = &graph->values[id];
-        if (value->desc.dtype != RCNN_F32 && value->desc.dtype != RCNN_I32) {
-            return rcnn_fail(err, RCNN_ERR_UNSUPPORTED, "cpu: %s '%s': value '%s' has element type %d, want f32 or i32",
+        const rcnn_dtype type = value->desc.dtype;
+        const bool features = type == RCNN_F32 || type == RCNN_BF16 || type == RCNN_I8 || type == RCNN_U8;
+        if (!features && type != RCNN_I32) {
+            return rcnn_fail(err, RCNN_ERR_UNSUPPORTED,
+                             "cpu: %s '%s': value '%s' has element type %d, want f32, bf16, i8, u8 or i32",
                              rcnn_op_kind_name(op->kind), op->name, value->name, (int)value->desc.dtype);
         }
     }
@@ -174,14 +179,37 @@ static rcnn_status cpu_prepare(rcnn_backend *backend, const rcnn_graph *graph, i
     const rcnn_op *op = &graph->ops[first];
     *out = NULL;
     *scratch_bytes = 0;
-    if (count != 1) {
+    if (count != 1 && count != rcnn_cpu_match_mask_tail(graph, first)) {
         return rcnn_fail(err, RCNN_ERR_INTERNAL, "cpu: asked to fuse %d ops at '%s'", count, op->name);
     }
-    RCNN_TRY(check_types(graph, op, err));
+    for (int32_t i = 0; i < count; i++) {
+        RCNN_TRY(check_types(graph, op + i, err));
+    }
     cpu_begin_run(backend);
-    rcnn_status status = PREPARE[op->kind](backend, graph, op, out, scratch_bytes, err);
+    rcnn_status status = count == 1 ? PREPARE[op->kind](backend, graph, op, out, scratch_bytes, err)
+                                    : rcnn_cpu_prepare_mask_tail(backend, graph, first, out, scratch_bytes, err);
     cpu_end_run(backend);
     return status;
+}
+
+static int32_t cpu_claim(rcnn_backend *backend, const rcnn_graph *graph, int32_t first, int32_t *keep_between)
+{
+    (void)backend;
+    const int32_t count = rcnn_cpu_match_mask_tail(graph, first);
+    *keep_between = 0;
+    return count > 0 ? count : 1;
+}
+
+/* BF16 and INT8 where oneDNN computes in them natively. AUTO is BF16 only with AMX, where it is many times faster than
+ * FP32; elsewhere it is twice as fast and changes detections that nobody asked to change. */
+static uint32_t cpu_precisions(rcnn_backend *backend, rcnn_precision *automatic)
+{
+    (void)backend;
+    uint32_t set = 1u << RCNN_PRECISION_FP32;
+    set |= rcnn_onednn_has_bf16() ? 1u << RCNN_PRECISION_BF16 : 0;
+    set |= rcnn_onednn_has_int8() ? 1u << RCNN_PRECISION_INT8 : 0;
+    *automatic = rcnn_onednn_has_amx() ? RCNN_PRECISION_BF16 : RCNN_PRECISION_FP32;
+    return set;
 }
 
 static rcnn_status cpu_enqueue(rcnn_kernel *kernel, const rcnn_args *args, rcnn_error *err)
@@ -224,10 +252,12 @@ const rcnn_backend_vt rcnn_backend_cpu = {
     .close = cpu_close,
     .alloc = cpu_alloc,
     .release_memory = cpu_release_memory,
+    .claim = cpu_claim,
     .prepare = cpu_prepare,
     .enqueue = cpu_enqueue,
     .release = cpu_release,
     .sync = cpu_sync,
     .begin_run = cpu_begin_run,
     .end_run = cpu_end_run,
+    .precisions = cpu_precisions,
 };

@@ -36,4 +36,9 @@ static inline int32_t rcnn_cpu_live_rows(const int32_t *counts, int32_t images)
     return rows;
 }
 
+/* Rows first .. first+count-1 of a MASK_LOGIT kernel's masks, from src [count][..]: those rows of its input alone, so
+ * that the input can be made and used up chunk by chunk. INTERNAL for labels without a mask channel. */
+rcnn_status rcnn_cpu_mask_logit_rows(const rcnn_kernel *kernel, const rcnn_args *args, const void *src, int32_t first,
+                                     int32_t count, rcnn_error *err);
+
 #endif

@@ -93,6 +93,29 @@ rcnn_status rcnn_onednn_wait(rcnn_onednn *dnn, rcnn_error *err)
     return rcnn_from_dnnl(dnnl_stream_wait(dnn->stream), "cpu", "waiting for the stream", err);
 }
 
+/* What oneDNN multiplies natively here, by the instruction sets it goes up to. */
+bool rcnn_onednn_has_bf16(void)
+{
+    const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+    return ((unsigned)isa & (unsigned)dnnl_cpu_isa_avx512_core_bf16) == (unsigned)dnnl_cpu_isa_avx512_core_bf16;
+}
+
+bool rcnn_onednn_has_amx(void)
+{
+    const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+    return ((unsigned)isa & (unsigned)dnnl_cpu_isa_avx512_core_amx) == (unsigned)dnnl_cpu_isa_avx512_core_amx;
+}
+
+bool rcnn_onednn_has_int8(void)
+{
+#if ONEDNN_V3
+    return false;
+#else
+    const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+    return ((unsigned)isa & (unsigned)dnnl_cpu_isa_avx2) == (unsigned)dnnl_cpu_isa_avx2;
+#endif
+}
+
 void rcnn_onednn_describe(char *text, size_t capacity)
 {
     const dnnl_version_t *version = dnnl_version();
@@ -101,15 +124,15 @@ void rcnn_onednn_describe(char *text, size_t capacity)
              omp ? "OpenMP" : "not an OpenMP build: its thread count is its own");
 }
 
-dnnl_primitive_attr_t onednn_attributes(int sum, int relu)
+dnnl_primitive_attr_t onednn_attributes(const onednn_epilogue *epilogue)
 {
     dnnl_post_ops_t ops = NULL;
     dnnl_primitive_attr_t attr = NULL;
     dnnl_status_t status = dnnl_post_ops_create(&ops);
-    if (status == dnnl_success && sum) {
-        status = onednn_append_sum(ops);
+    if (status == dnnl_success && epilogue->sum) {
+        status = onednn_append_sum(ops, epilogue->sum_scale, epilogue->sum_type);
     }
-    if (status == dnnl_success && relu) {
+    if (status == dnnl_success && epilogue->relu) {
         status = onednn_append_relu(ops);
     }
     if (status == dnnl_success) {
@@ -117,6 +140,9 @@ dnnl_primitive_attr_t onednn_attributes(int sum, int relu)
     }
     if (status == dnnl_success) {
         status = dnnl_primitive_attr_set_post_ops(attr, ops);
+    }
+    if (status == dnnl_success && epilogue->scales) {
+        status = onednn_set_output_scales(attr, epilogue->scale_count, epilogue->scale_mask, epilogue->scales);
     }
     if (status == dnnl_success) {
         status = dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
@@ -149,16 +175,16 @@ static onednn_md_ref query_slot(const_dnnl_primitive_desc_t pd, onednn_slot slot
 }
 
 /* oneDNN's handles are not const; weights, bias and src are only read. */
-static void *handle_of(const float *data)
+static void *handle_of(const void *data)
 {
     union {
-        const float *in;
+        const void *in;
         void *out;
     } cast = {.in = data};
     return cast.out;
 }
 
-rcnn_status onednn_call_make(rcnn_onednn *dnn, const_dnnl_primitive_desc_t pd, const float *weights, const float *bias,
+rcnn_status onednn_call_make(rcnn_onednn *dnn, const_dnnl_primitive_desc_t pd, const void *weights, const float *bias,
                              const char *where, onednn_call *out, rcnn_error *err)
 {
     void *const handle[ONEDNN_SLOTS] = {[ONEDNN_WEIGHTS] = handle_of(weights), [ONEDNN_BIAS] = handle_of(bias)};
@@ -186,7 +212,7 @@ rcnn_status onednn_call_describe(rcnn_onednn *dnn, onednn_call *call, onednn_slo
                           err);
 }
 
-rcnn_status onednn_call_run(rcnn_onednn *dnn, const onednn_call *call, const float *src, float *dst, void *scratch,
+rcnn_status onednn_call_run(rcnn_onednn *dnn, const onednn_call *call, const void *src, void *dst, void *scratch,
                             const char *where, rcnn_error *err)
 {
     dnnl_exec_arg_t args[ONEDNN_SLOTS];

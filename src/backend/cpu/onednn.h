@@ -3,6 +3,8 @@
 #ifndef RCNN_BACKEND_CPU_ONEDNN_H
 #define RCNN_BACKEND_CPU_ONEDNN_H
 
+#include <stdbool.h>
+
 #include "backend/cpu/cpu.h"
 
 /* Engine, stream and the reordered weights of one backend. Used by one thread at a time. */
@@ -14,6 +16,11 @@ rcnn_status rcnn_onednn_open(rcnn_onednn **out, rcnn_error *err);
 void rcnn_onednn_close(rcnn_onednn *dnn);
 /* Returns when everything that was enqueued is done. */
 rcnn_status rcnn_onednn_wait(rcnn_onednn *dnn, rcnn_error *err);
+/* Whether oneDNN computes in BF16 and on bytes at a speed worth it, and whether on AMX tiles. Byte products are exact from
+ * VNNI on; before, oneDNN halves the weights to keep 16-bit sums from overflowing. */
+bool rcnn_onednn_has_bf16(void);
+bool rcnn_onednn_has_int8(void);
+bool rcnn_onednn_has_amx(void);
 /* Version and threading of the library in use, one line. */
 void rcnn_onednn_describe(char *text, size_t capacity);
 

@@ -2,7 +2,7 @@
  * Ubuntu 24.04). 3.0 made memory descriptors opaque and dropped operation descriptors; that difference lives here and
  * nowhere else. Included by onednn.c and by the bench of bare primitives; no other file sees a dnnl type.
  *
- * Everything is fp32 inference on the CPU engine. All functions return oneDNN's own status; outputs are untouched unless
+ * Everything is inference on the CPU engine. All functions return oneDNN's own status; outputs are untouched unless
  * it is dnnl_success. */
 #ifndef RCNN_BACKEND_CPU_ONEDNN_API_H
 #define RCNN_BACKEND_CPU_ONEDNN_API_H
@@ -42,8 +42,9 @@ static inline onednn_md_ref onednn_md_view(const onednn_md *md)
 #endif
 }
 
-/* An fp32 tensor of rank dimensions. strides in elements, one per dimension; NULL = any layout the primitive likes. */
-static inline dnnl_status_t onednn_md_make(onednn_md *out, int rank, const int64_t *dims, const int64_t *strides)
+/* A tensor of rank dimensions. strides in elements, one per dimension; NULL = any layout the primitive likes. */
+static inline dnnl_status_t onednn_md_make_of(onednn_md *out, dnnl_data_type_t type, int rank, const int64_t *dims,
+                                              const int64_t *strides)
 {
     dnnl_dims_t all_dims = {0}; /* oneDNN's parameters are whole dnnl_dims_t */
     dnnl_dims_t all_strides = {0};
@@ -52,12 +53,17 @@ static inline dnnl_status_t onednn_md_make(onednn_md *out, int rank, const int64
         all_strides[i] = strides ? strides[i] : 0;
     }
 #if ONEDNN_V3
-    return strides ? dnnl_memory_desc_create_with_strides(out, rank, all_dims, dnnl_f32, all_strides)
-                   : dnnl_memory_desc_create_with_tag(out, rank, all_dims, dnnl_f32, dnnl_format_tag_any);
+    return strides ? dnnl_memory_desc_create_with_strides(out, rank, all_dims, type, all_strides)
+                   : dnnl_memory_desc_create_with_tag(out, rank, all_dims, type, dnnl_format_tag_any);
 #else
-    return strides ? dnnl_memory_desc_init_by_strides(out, rank, all_dims, dnnl_f32, all_strides)
-                   : dnnl_memory_desc_init_by_tag(out, rank, all_dims, dnnl_f32, dnnl_format_tag_any);
+    return strides ? dnnl_memory_desc_init_by_strides(out, rank, all_dims, type, all_strides)
+                   : dnnl_memory_desc_init_by_tag(out, rank, all_dims, type, dnnl_format_tag_any);
 #endif
+}
+
+static inline dnnl_status_t onednn_md_make(onednn_md *out, int rank, const int64_t *dims, const int64_t *strides)
+{
+    return onednn_md_make_of(out, dnnl_f32, rank, dims, strides);
 }
 
 /* A copy that outlives where the reference came from. */
@@ -91,13 +97,26 @@ static inline void onednn_tensors_free(onednn_tensors *t)
     onednn_md_free(&t->dst);
 }
 
-/* Post-op: dst += result instead of dst = result. */
-static inline dnnl_status_t onednn_append_sum(dnnl_post_ops_t ops)
+/* Post-op: dst = result + scale * (what stands in dst, read as `type`; undef = the type of dst). */
+static inline dnnl_status_t onednn_append_sum(dnnl_post_ops_t ops, float scale, dnnl_data_type_t type)
 {
 #if ONEDNN_V3
-    return dnnl_post_ops_append_sum(ops, 1.0f, 0, dnnl_data_type_undef);
+    return dnnl_post_ops_append_sum(ops, scale, 0, type);
 #else
-    return dnnl_post_ops_append_sum(ops, 1.0f);
+    return dnnl_post_ops_append_sum_v2(ops, scale, type);
+#endif
+}
+
+/* Results of integer sums times scales[i], i along the dimensions of mask; before the post-ops, after the bias. Only the
+ * second series of oneDNN has this form: with the third, int8 is refused (rcnn_onednn_has_int8). */
+static inline dnnl_status_t onednn_set_output_scales(dnnl_primitive_attr_t attr, int64_t count, int mask,
+                                                     const float *scales)
+{
+#if ONEDNN_V3
+    (void)attr, (void)count, (void)mask, (void)scales;
+    return dnnl_unimplemented;
+#else
+    return dnnl_primitive_attr_set_output_scales(attr, count, mask, scales);
 #endif
 }
 

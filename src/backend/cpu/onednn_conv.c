@@ -1,4 +1,5 @@
-/* CONV and DECONV as oneDNN primitives with bias, residual (sum) and ReLU fused.
+/* CONV and DECONV as oneDNN primitives with bias, requantisation, residual (sum) and ReLU fused; what oneDNN does not
+ * combine is written as floats beside and stored by onednn_store.
  *
  * Packed rows. oneDNN's convolution has no batch size known only at run time, so an op over packed rows is prepared for
  * a few batch sizes that share one copy of the weights, and the live rows are cut into those: 37 = 2*16 + 4 + 1. On a
@@ -8,9 +9,8 @@
  * columns. The two taps of one output line, times the output channels, are contiguous in NHWC: two batched products with
  * a strided dst, one for the even and one for the odd output lines, write in place with nothing to shuffle. oneDNN 2.6's
  * own deconvolution is 10 times slower on NHWC (docs/decisions/0001). */
-#include "backend/cpu/onednn_call.h"
+#include "backend/cpu/onednn_conv.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -32,10 +32,14 @@ typedef struct conv_kernel {
     rcnn_value_id src, residual, dst, rows; /* residual, rows: RCNN_NO_VALUE when absent */
     int32_t images;                         /* length of rows                            */
     int32_t row_count;                      /* dim[0]                                    */
-    size_t src_row, dst_row;                /* elements of one entry of dim[0]           */
+    onednn_numbers numbers;
+    size_t src_row, dst_row;         /* elements of one entry of dim[0]           */
+    size_t src_element, dst_element; /* bytes                                     */
+    size_t scratch_bytes;            /* of the primitives; the floats beside follow */
     int32_t parts;
-    size_t dst_part;  /* elements from one part's dst to the next */
-    float *line_bias; /* DECONV: the bias twice; owned */
+    size_t dst_part;    /* elements from one part's dst to the next */
+    float *line_bias;   /* DECONV: the bias twice; owned */
+    float *line_scales; /* DECONV of integers: output scales twice; owned */
     int32_t chunk_count;
     chunk chunks[CHUNKS_MAX]; /* largest first */
 } conv_kernel;
@@ -45,44 +49,81 @@ static const int32_t ROW_CHUNKS[CHUNKS_MAX] = {16, 4, 1};
 /* ------------------------------------------------------------- running */
 
 /* For residuals that the planner could not place under dst. */
-static void copy_floats(float *dst, const float *src, size_t count)
+static void copy_bytes(void *dst, const void *src, size_t count)
 {
-    const size_t block = 1u << 16;
+    const size_t block = 1u << 18;
     const int64_t blocks = (int64_t)((count + block - 1) / block);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < blocks; i++) {
         size_t first = (size_t)i * block;
         size_t length = count - first < block ? count - first : block;
-        memcpy(dst + first, src + first, length * sizeof *dst);
+        memcpy((char *)dst + first, (const char *)src + first, length);
     }
 }
 
-static rcnn_status run_chunk(const conv_kernel *k, const chunk *c, const float *src, float *dst, void *scratch,
-                             rcnn_error *err)
+static rcnn_status run_parts(const conv_kernel *k, const chunk *c, const void *src, void *dst, size_t element,
+                             void *scratch, rcnn_error *err)
 {
     for (int32_t i = 0; i < k->parts; i++) {
-        RCNN_TRY(onednn_call_run(k->dnn, &c->part[i], src, dst + (size_t)i * k->dst_part, scratch, k->where, err));
+        void *part = (char *)dst + (size_t)i * k->dst_part * element;
+        RCNN_TRY(onednn_call_run(k->dnn, &c->part[i], src, part, scratch, k->where, err));
     }
     return RCNN_OK;
+}
+
+/* c->rows rows; residual NULL when there is none or dst holds it. */
+static rcnn_status run_chunk(const conv_kernel *k, const chunk *c, const void *src, const void *residual, void *dst,
+                             void *scratch, rcnn_error *err)
+{
+    const onednn_numbers *n = &k->numbers;
+    const size_t count = (size_t)c->rows * k->dst_row;
+    if (n->by_float) {
+        float *sums = (float *)(void *)((char *)scratch + k->scratch_bytes);
+        RCNN_TRY(run_parts(k, c, src, sums, sizeof *sums, scratch, err));
+        onednn_store(n, sums, n->has_residual && !residual ? dst : residual, dst, count);
+        return RCNN_OK;
+    }
+    if (residual) {
+        copy_bytes(dst, residual, count * k->dst_element);
+    }
+    return run_parts(k, c, src, dst, k->dst_element, scratch, err);
+}
+
+static const void *element_at(const void *base, size_t index, size_t bytes)
+{
+    return base ? (const char *)base + index * bytes : NULL;
+}
+
+/* `rows` rows from src to dst. */
+static rcnn_status run_rows(const conv_kernel *k, const void *src, const void *residual, void *dst, int32_t rows,
+                            void *scratch, rcnn_error *err)
+{
+    const size_t residual_element = k->numbers.has_residual ? rcnn_cpu_element_bytes(k->numbers.residual) : 0;
+    int32_t done = 0;
+    for (int32_t i = 0; i < k->chunk_count; i++) {
+        for (; rows - done >= k->chunks[i].rows; done += k->chunks[i].rows) {
+            const size_t from = (size_t)done * k->src_row;
+            const size_t to = (size_t)done * k->dst_row;
+            RCNN_TRY(run_chunk(k, &k->chunks[i], element_at(src, from, k->src_element),
+                               element_at(residual, to, residual_element), (char *)dst + to * k->dst_element, scratch,
+                               err));
+        }
+    }
+    return RCNN_OK;
+}
+
+static int32_t live_rows(const conv_kernel *k, const rcnn_args *args)
+{
+    return k->rows == RCNN_NO_VALUE ? k->row_count : rcnn_cpu_live_rows(args->value[k->rows], k->images);
 }
 
 static rcnn_status conv_enqueue(rcnn_kernel *kernel, const rcnn_args *args, rcnn_error *err)
 {
     const conv_kernel *k = (const conv_kernel *)kernel;
-    const float *src = args->value[k->src];
-    float *dst = args->value[k->dst];
-    const int32_t live = k->rows == RCNN_NO_VALUE ? k->row_count : rcnn_cpu_live_rows(args->value[k->rows], k->images);
-    if (k->residual != RCNN_NO_VALUE && args->value[k->residual] != dst) {
-        copy_floats(dst, args->value[k->residual], (size_t)live * k->dst_row);
-    }
-    int32_t done = 0;
-    for (int32_t i = 0; i < k->chunk_count; i++) {
-        for (; live - done >= k->chunks[i].rows; done += k->chunks[i].rows) {
-            RCNN_TRY(run_chunk(k, &k->chunks[i], src + (size_t)done * k->src_row, dst + (size_t)done * k->dst_row,
-                               args->scratch, err));
-        }
-    }
-    return RCNN_OK;
+    void *dst = args->value[k->dst];
+    const void *residual = k->residual == RCNN_NO_VALUE ? NULL : args->value[k->residual];
+    return run_rows(k, args->value[k->src], residual == dst ? NULL : residual, dst, live_rows(k, args), args->scratch,
+                    err);
 }
 
 static void conv_release(rcnn_kernel *kernel)
@@ -94,6 +135,8 @@ static void conv_release(rcnn_kernel *kernel)
         }
         onednn_weights_put(k->dnn, k->chunks[i].weights);
     }
+    onednn_numbers_free(&k->numbers);
+    rcnn_free(k->line_scales);
     rcnn_free(k->line_bias);
     rcnn_free(k);
 }
@@ -101,18 +144,18 @@ static void conv_release(rcnn_kernel *kernel)
 /* ------------------------------------------------------------- CONV */
 
 /* [N,C,H,W] of oneDNN over NHWC memory. */
-static dnnl_status_t make_nhwc(onednn_md *out, int64_t rows, const rcnn_tensor_desc *desc)
+static dnnl_status_t make_nhwc(onednn_md *out, dnnl_data_type_t type, int64_t rows, const rcnn_tensor_desc *desc)
 {
     const int64_t h = desc->dim[1];
     const int64_t w = desc->dim[2];
     const int64_t c = desc->dim[3];
     const int64_t dims[4] = {rows, c, h, w};
     const int64_t strides[4] = {h * w * c, 1, w * c, c};
-    return onednn_md_make(out, 4, dims, strides);
+    return onednn_md_make_of(out, type, 4, dims, strides);
 }
 
 /* Weights as the model has them, strides NULL = in the layout of the primitive's choice. */
-static dnnl_status_t make_filter(onednn_md *out, const rcnn_op *op, bool plain)
+static dnnl_status_t make_filter(onednn_md *out, const rcnn_op *op, dnnl_data_type_t type, bool plain)
 {
     const int64_t groups = op->u.conv.groups;
     const int64_t in = op->w.in;
@@ -121,21 +164,34 @@ static dnnl_status_t make_filter(onednn_md *out, const rcnn_op *op, bool plain)
     const int64_t dims[5] = {groups, out_group, in, op->w.kh, op->w.kw};
     const int64_t strides[5] = {out_group * in * area, in * area, area, op->w.kw, 1};
     const int skip = groups == 1; /* a convolution without groups has no group dimension */
-    return onednn_md_make(out, 5 - skip, dims + skip, plain ? strides + skip : NULL);
+    return onednn_md_make_of(out, type, 5 - skip, dims + skip, plain ? strides + skip : NULL);
 }
 
-static dnnl_status_t conv_tensors(const rcnn_graph *graph, const rcnn_op *op, int64_t rows, onednn_tensors *t)
+static dnnl_status_t conv_tensors(const conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, int64_t rows,
+                                  onednn_tensors *t)
 {
     const int64_t out = op->w.out;
     const int64_t one = 1;
-    dnnl_status_t status = make_nhwc(&t->src, rows, &graph->values[op->input[0]].desc);
+    dnnl_status_t status = make_nhwc(&t->src, onednn_type(k->numbers.src), rows, &graph->values[op->input[0]].desc);
     if (status == dnnl_success) {
-        status = make_nhwc(&t->dst, rows, &graph->values[op->output[0]].desc);
+        status = make_nhwc(&t->dst, k->numbers.written, rows, &graph->values[op->output[0]].desc);
     }
     if (status == dnnl_success) {
-        status = make_filter(&t->weights, op, false);
+        status = make_filter(&t->weights, op, k->numbers.weights, false);
     }
     return status == dnnl_success ? onednn_md_make(&t->bias, 1, &out, &one) : status;
+}
+
+/* What follows the products; the residual and the ReLU are left to onednn_store where that comes. */
+static onednn_epilogue epilogue_of(const conv_kernel *k, const float *scales, int64_t count, int mask)
+{
+    const onednn_numbers *n = &k->numbers;
+    onednn_epilogue e = {.scales = n->integer ? scales : NULL, .scale_count = count, .scale_mask = mask};
+    e.relu = n->relu && !n->by_float;
+    e.sum = n->has_residual && !n->by_float;
+    e.sum_scale = n->residual_scale > 0 ? n->residual_scale / n->dst_scale : 1;
+    e.sum_type = n->has_residual ? onednn_type(n->residual) : dnnl_data_type_undef;
+    return e;
 }
 
 static dnnl_status_t conv_pd(const conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, int64_t rows,
@@ -146,8 +202,9 @@ static dnnl_status_t conv_pd(const conv_kernel *k, const rcnn_graph *graph, cons
     const onednn_window window = {.stride = {stride, stride}, .pad_begin = {pad, pad}, .pad_end = {pad, pad}};
     onednn_tensors t;
     memset(&t, 0, sizeof t);
-    dnnl_primitive_attr_t attr = onednn_attributes(op->u.conv.residual, op->u.conv.relu);
-    dnnl_status_t status = attr ? conv_tensors(graph, op, rows, &t) : dnnl_out_of_memory;
+    const onednn_epilogue epilogue = epilogue_of(k, k->numbers.output_scale, op->w.out, 1 << 1); /* dst [N,C,H,W] */
+    dnnl_primitive_attr_t attr = onednn_attributes(&epilogue);
+    dnnl_status_t status = attr ? conv_tensors(k, graph, op, rows, &t) : dnnl_out_of_memory;
     if (status == dnnl_success) {
         status = onednn_conv_pd(out, k->dnn->engine, &t, &window, attr);
     }
@@ -160,13 +217,16 @@ static rcnn_status conv_bind(const conv_kernel *k, const rcnn_op *op, const_dnnl
                              rcnn_error *err)
 {
     onednn_md plain;
-    ONEDNN_TRY(make_filter(&plain, op, true), k->where, "describing the weights", err);
+    ONEDNN_TRY(make_filter(&plain, op, dnnl_f32, true), k->where, "describing the weights", err);
     onednn_md_ref wanted = dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
+    const int mask = op->u.conv.groups == 1 ? 1 << 0 : 1 << 0 | 1 << 1;
+    const onednn_coding coding = {.scale = k->numbers.weight_scale, .count = op->w.out, .mask = mask};
     rcnn_status status =
-        onednn_weights_get(k->dnn, op->w.weights, onednn_md_view(&plain), wanted, k->where, &c->weights, err);
+        onednn_weights_get(k->dnn, op->w.weights, onednn_md_view(&plain), wanted, &coding, k->where, &c->weights, err);
     onednn_md_free(&plain);
     RCNN_TRY(status);
-    return onednn_call_make(k->dnn, pd, c->weights->data, op->w.bias, k->where, &c->part[0], err);
+    const float *bias = k->numbers.integer ? k->numbers.bias : op->w.bias;
+    return onednn_call_make(k->dnn, pd, c->weights->data, bias, k->where, &c->part[0], err);
 }
 
 static rcnn_status conv_chunk(conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, chunk *c, rcnn_error *err)
@@ -181,7 +241,8 @@ static rcnn_status conv_chunk(conv_kernel *k, const rcnn_graph *graph, const rcn
 /* ------------------------------------------------------------- DECONV */
 
 /* src [rows*H, W, Ci] x weights [1, Ci, 2*Co] -> dst, every second line of [rows*2H, 2W, Co], as [rows*H, W, 2*Co]. */
-static dnnl_status_t deconv_tensors(const rcnn_graph *graph, const rcnn_op *op, int64_t rows, onednn_tensors *t)
+static dnnl_status_t deconv_tensors(const conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, int64_t rows,
+                                    onednn_tensors *t)
 {
     const rcnn_tensor_desc *desc = &graph->values[op->input[0]].desc;
     const int64_t lines = rows * desc->dim[1];
@@ -196,14 +257,14 @@ static dnnl_status_t deconv_tensors(const rcnn_graph *graph, const rcnn_op *op, 
     const int64_t bias_strides[3] = {two, two, 1};
     const int64_t dst[3] = {lines, w, two};
     const int64_t dst_strides[3] = {2 * w * two, two, 1};
-    dnnl_status_t status = onednn_md_make(&t->src, 3, src, src_strides);
+    dnnl_status_t status = onednn_md_make_of(&t->src, onednn_type(k->numbers.src), 3, src, src_strides);
     if (status == dnnl_success) {
-        status = onednn_md_make(&t->weights, 3, weights, weights_strides);
+        status = onednn_md_make_of(&t->weights, k->numbers.weights, 3, weights, weights_strides);
     }
     if (status == dnnl_success) {
         status = onednn_md_make(&t->bias, 3, bias, bias_strides);
     }
-    return status == dnnl_success ? onednn_md_make(&t->dst, 3, dst, dst_strides) : status;
+    return status == dnnl_success ? onednn_md_make_of(&t->dst, k->numbers.written, 3, dst, dst_strides) : status;
 }
 
 static dnnl_status_t deconv_pd(const conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, int64_t rows,
@@ -211,8 +272,9 @@ static dnnl_status_t deconv_pd(const conv_kernel *k, const rcnn_graph *graph, co
 {
     onednn_tensors t;
     memset(&t, 0, sizeof t);
-    dnnl_primitive_attr_t attr = onednn_attributes(0, op->u.deconv.relu);
-    dnnl_status_t status = attr ? deconv_tensors(graph, op, rows, &t) : dnnl_out_of_memory;
+    const onednn_epilogue epilogue = epilogue_of(k, k->line_scales, 2 * (int64_t)op->w.out, 1 << 2);
+    dnnl_primitive_attr_t attr = onednn_attributes(&epilogue);
+    dnnl_status_t status = attr ? deconv_tensors(k, graph, op, rows, &t) : dnnl_out_of_memory;
     if (status == dnnl_success) {
         status = onednn_matmul_pd(out, k->dnn->engine, &t, attr);
     }
@@ -232,11 +294,12 @@ static rcnn_status deconv_weights(const conv_kernel *k, const rcnn_op *op, onedn
     onednn_md from;
     onednn_md to;
     ONEDNN_TRY(onednn_md_make(&from, 4, dims, from_strides), k->where, "describing the weights", err);
-    dnnl_status_t made = onednn_md_make(&to, 4, dims, to_strides);
+    dnnl_status_t made = onednn_md_make_of(&to, k->numbers.weights, 4, dims, to_strides);
+    const onednn_coding coding = {.scale = k->numbers.weight_scale, .count = co, .mask = 1 << 3};
     rcnn_status status = rcnn_from_dnnl(made, k->where, "describing the weights", err);
     if (status == RCNN_OK) {
-        status =
-            onednn_weights_get(k->dnn, op->w.weights, onednn_md_view(&from), onednn_md_view(&to), k->where, out, err);
+        status = onednn_weights_get(k->dnn, op->w.weights, onednn_md_view(&from), onednn_md_view(&to), &coding,
+                                    k->where, out, err);
         onednn_md_free(&to);
     }
     onednn_md_free(&from);
@@ -250,7 +313,8 @@ static rcnn_status deconv_chunk(conv_kernel *k, const rcnn_graph *graph, const r
     ONEDNN_TRY(deconv_pd(k, graph, op, c->rows, &pd), k->where, "describing the matrix product", err);
     rcnn_status status = RCNN_OK;
     for (int32_t i = 0; i < k->parts && status == RCNN_OK; i++) {
-        const float *weights = c->weights->data + (size_t)i * (size_t)op->w.in * 2 * (size_t)op->w.out;
+        const size_t bytes = rcnn_cpu_element_bytes(k->numbers.integer ? RCNN_I8 : k->numbers.src);
+        const void *weights = element_at(c->weights->data, (size_t)i * (size_t)op->w.in * 2 * (size_t)op->w.out, bytes);
         status = onednn_call_make(k->dnn, pd, weights, k->line_bias, k->where, &c->part[i], err);
     }
     dnnl_primitive_desc_destroy(pd);
@@ -300,7 +364,14 @@ static rcnn_status make_kernel(rcnn_backend *backend, const rcnn_graph *graph, c
     k->row_count = src->dim[0];
     k->src_row = (size_t)src->dim[1] * (size_t)src->dim[2] * (size_t)src->dim[3];
     k->dst_row = (size_t)dst->dim[1] * (size_t)dst->dim[2] * (size_t)dst->dim[3];
+    k->src_element = rcnn_cpu_element_bytes(src->dtype);
+    k->dst_element = rcnn_cpu_element_bytes(dst->dtype);
     k->parts = 1;
+    rcnn_status status = onednn_numbers_make(graph, op, k->where, &k->numbers, err);
+    if (status != RCNN_OK) {
+        conv_release(&k->head);
+        return status;
+    }
     *out = k;
     return RCNN_OK;
 }
@@ -311,12 +382,17 @@ static rcnn_status finish(conv_kernel *k, rcnn_status status, rcnn_kernel **out,
         conv_release(&k->head);
         return status;
     }
-    *scratch_bytes = 0;
+    size_t most = 0;
     for (int32_t i = 0; i < k->chunk_count; i++) {
         for (int32_t p = 0; p < k->parts; p++) {
             size_t bytes = k->chunks[i].part[p].scratch_bytes;
-            *scratch_bytes = bytes > *scratch_bytes ? bytes : *scratch_bytes;
+            most = bytes > most ? bytes : most;
         }
+    }
+    k->scratch_bytes = (most + RCNN_ALIGNMENT - 1) / RCNN_ALIGNMENT * RCNN_ALIGNMENT;
+    *scratch_bytes = k->scratch_bytes;
+    if (k->numbers.by_float && k->chunk_count > 0) {
+        *scratch_bytes += (size_t)k->chunks[0].rows * k->dst_row * sizeof(float);
     }
     *out = &k->head;
     return RCNN_OK;
@@ -331,6 +407,18 @@ rcnn_status rcnn_cpu_prepare_conv(rcnn_backend *backend, const rcnn_graph *graph
     return finish(k, make_chunks(k, graph, op, conv_chunk, err), out, scratch_bytes);
 }
 
+static rcnn_status twice(const conv_kernel *k, const float *from, size_t count, float **out, rcnn_error *err)
+{
+    float *line = rcnn_malloc_aligned(2 * count * sizeof *line);
+    if (!line) {
+        return rcnn_fail(err, RCNN_ERR_MEMORY, "%s: out of memory", k->where);
+    }
+    memcpy(line, from, count * sizeof *line);
+    memcpy(line + count, from, count * sizeof *line);
+    *out = line;
+    return RCNN_OK;
+}
+
 static rcnn_status prepare_deconv(conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, rcnn_error *err)
 {
     if (op->w.kh != 2 || op->w.kw != 2) {
@@ -339,12 +427,10 @@ static rcnn_status prepare_deconv(conv_kernel *k, const rcnn_graph *graph, const
     const size_t count = (size_t)op->w.out;
     k->parts = 2;
     k->dst_part = (size_t)graph->values[op->output[0]].desc.dim[2] * count; /* one output line */
-    k->line_bias = rcnn_malloc_aligned(2 * count * sizeof *k->line_bias);
-    if (!k->line_bias) {
-        return rcnn_fail(err, RCNN_ERR_MEMORY, "%s: out of memory", k->where);
+    RCNN_TRY(twice(k, k->numbers.integer ? k->numbers.bias : op->w.bias, count, &k->line_bias, err));
+    if (k->numbers.integer) {
+        RCNN_TRY(twice(k, k->numbers.output_scale, count, &k->line_scales, err));
     }
-    memcpy(k->line_bias, op->w.bias, count * sizeof *k->line_bias);
-    memcpy(k->line_bias + count, op->w.bias, count * sizeof *k->line_bias);
     return make_chunks(k, graph, op, deconv_chunk, err);
 }
 
@@ -354,4 +440,25 @@ rcnn_status rcnn_cpu_prepare_deconv(rcnn_backend *backend, const rcnn_graph *gra
     conv_kernel *k;
     RCNN_TRY(make_kernel(backend, graph, op, &k, err));
     return finish(k, prepare_deconv(k, graph, op, err), out, scratch_bytes);
+}
+
+/* ------------------------------------------------------------- DECONV in pieces */
+
+rcnn_status rcnn_cpu_deconv_rows(const rcnn_kernel *kernel, const rcnn_args *args, int32_t first, int32_t count,
+                                 void *dst, void *scratch, rcnn_error *err)
+{
+    const conv_kernel *k = (const conv_kernel *)kernel;
+    const void *src = element_at(args->value[k->src], (size_t)first * k->src_row, k->src_element);
+    return run_rows(k, src, NULL, dst, count, scratch, err);
+}
+
+size_t rcnn_cpu_deconv_row_bytes(const rcnn_kernel *kernel)
+{
+    const conv_kernel *k = (const conv_kernel *)kernel;
+    return k->dst_row * k->dst_element;
+}
+
+int32_t rcnn_cpu_deconv_live_rows(const rcnn_kernel *kernel, const rcnn_args *args)
+{
+    return live_rows((const conv_kernel *)kernel, args);
 }

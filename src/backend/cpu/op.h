@@ -15,6 +15,7 @@ typedef struct rcnn_cpu_kernel {
     struct rcnn_kernel head;
     rcnn_op op;
     rcnn_tensor_desc src[RCNN_OP_INPUTS_MAX], dst[RCNN_OP_OUTPUTS_MAX];
+    float src_scale[RCNN_OP_INPUTS_MAX], dst_scale[RCNN_OP_OUTPUTS_MAX]; /* real = stored * scale; 1 but for I8, U8 */
     int32_t threads;
     size_t thread_bytes; /* scratch of one thread or one part of the work, for ops that split theirs */
     const rcnn_cpu_body *body;
@@ -22,8 +23,9 @@ typedef struct rcnn_cpu_kernel {
 
 typedef rcnn_status (*rcnn_cpu_enqueue)(rcnn_kernel *kernel, const rcnn_args *args, rcnn_error *err);
 
-/* A kernel of `op` that runs `enqueue`; released by rcnn_free. Statuses: MEMORY, UNSUPPORTED for element types other
- * than f32 and i32. */
+/* A kernel of `op` that runs `enqueue`; released by rcnn_free. Features may be F32, BF16, I8 or U8 (PREPROCESS: F32 or
+ * BF16; MAXPOOL: input and output alike; ROI_ALIGN: all levels of one type), everything else is F32 or I32. Statuses:
+ * MEMORY, UNSUPPORTED for other element types. */
 rcnn_status rcnn_cpu_kernel_create(rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op,
                                    rcnn_cpu_enqueue enqueue, rcnn_cpu_kernel **out, rcnn_error *err);
 
@@ -50,6 +52,28 @@ static inline size_t rcnn_cpu_row_elements(const rcnn_tensor_desc *desc)
         count *= (size_t)desc->dim[i];
     }
     return count;
+}
+
+/* Maps are dealt out to threads in stretches of rows: rows alone are too few for many threads. */
+#define RCNN_CPU_STRETCH 64
+
+static inline int32_t rcnn_cpu_stretch_end(int32_t from, int32_t width)
+{
+    return width - from < RCNN_CPU_STRETCH ? width : from + RCNN_CPU_STRETCH;
+}
+
+/* A packed row: entry `r` of image `n`. */
+typedef struct rcnn_cpu_row {
+    int32_t n, r;
+} rcnn_cpu_row;
+
+static inline rcnn_cpu_row rcnn_cpu_row_at(const int32_t *counts, int32_t packed)
+{
+    rcnn_cpu_row at = {.n = 0, .r = packed};
+    while (at.r >= counts[at.n]) {
+        at.r -= counts[at.n++];
+    }
+    return at;
 }
 
 /* Number of the calling thread within a parallel region. */

@@ -48,11 +48,12 @@ static void horizontal(const rcnn_cpu_resize_job *job, const uint8_t *src, void 
     }
 }
 
-static void vertical(const rcnn_cpu_resize_job *job, int32_t y, rcnn_cpu_row_cache *cache, float *dst)
+static void vertical(const rcnn_cpu_resize_job *job, int32_t y, rcnn_cpu_row_cache *cache, void *line)
 {
     const tap *row = (const tap *)job->rows + y;
-    const float *upper = rcnn_cpu_cached_row(&rcnn_cpu_resize_float, job, cache, row->first);
-    const float *lower = rcnn_cpu_cached_row(&rcnn_cpu_resize_float, job, cache, row->second);
+    const float *restrict upper = rcnn_cpu_cached_row(&rcnn_cpu_resize_float, job, cache, row->first);
+    const float *restrict lower = rcnn_cpu_cached_row(&rcnn_cpu_resize_float, job, cache, row->second);
+    float *restrict dst = line;
     const float a = row->a, b = row->b;
     for (size_t i = 0; i < (size_t)job->net_width * 3; i++) {
         dst[i] = a * upper[i] + b * lower[i];
@@ -61,6 +62,7 @@ static void vertical(const rcnn_cpu_resize_job *job, int32_t y, rcnn_cpu_row_cac
 
 const rcnn_cpu_resizer rcnn_cpu_resize_float = {.tap_bytes = sizeof(tap),
                                                 .sample_bytes = sizeof(float),
+                                                .gives_floats = 1,
                                                 .plan = plan,
                                                 .horizontal = horizontal,
                                                 .vertical = vertical};

@@ -66,13 +66,12 @@ static void blend(const int16_t *restrict upper, const int16_t *restrict lower, 
     }
 }
 
-static void vertical(const rcnn_cpu_resize_job *job, int32_t y, rcnn_cpu_row_cache *cache, float *dst)
+static void vertical(const rcnn_cpu_resize_job *job, int32_t y, rcnn_cpu_row_cache *cache, void *line)
 {
     const tap *row = (const tap *)job->rows + y;
     const int16_t *upper = rcnn_cpu_cached_row(&rcnn_cpu_resize_opencv, job, cache, row->first);
     const int16_t *lower = rcnn_cpu_cached_row(&rcnn_cpu_resize_opencv, job, cache, row->second);
-    blend(upper, lower, row->a, row->b, (size_t)job->net_width * 3, cache->line);
-    rcnn_cpu_apply_lut(job->lut, cache->line, job->net_width, dst);
+    blend(upper, lower, row->a, row->b, (size_t)job->net_width * 3, line);
 }
 
 const rcnn_cpu_resizer rcnn_cpu_resize_opencv = {.tap_bytes = sizeof(tap),

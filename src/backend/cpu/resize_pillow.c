@@ -68,11 +68,11 @@ static void horizontal(const rcnn_cpu_resize_job *job, const uint8_t *src, void 
     job->body->sum_windows(&pixels, job->columns, job->weights, job->net_width, row);
 }
 
-static void vertical(const rcnn_cpu_resize_job *job, int32_t y, rcnn_cpu_row_cache *cache, float *dst)
+static void vertical(const rcnn_cpu_resize_job *job, int32_t y, rcnn_cpu_row_cache *cache, void *line)
 {
     const window *rows = (const window *)job->rows + y;
     const size_t samples = (size_t)job->net_width * 3;
-    int32_t *sums = cache->line;
+    int32_t *restrict sums = cache->sums;
     for (size_t i = 0; i < samples; i++) {
         sums[i] = 1 << (WEIGHT_BITS - 1);
     }
@@ -80,11 +80,9 @@ static void vertical(const rcnn_cpu_resize_job *job, int32_t y, rcnn_cpu_row_cac
         const uint8_t *row = rcnn_cpu_cached_row(&rcnn_cpu_resize_pillow, job, cache, rows->first + r);
         job->body->add_bytes(row, job->weights[rows->weights + (size_t)r], samples, sums);
     }
-    const float(*lut)[256] = job->lut;
-    for (size_t i = 0; i < samples; i += 3) {
-        dst[i] = lut[0][rounded(sums[i])];
-        dst[i + 1] = lut[1][rounded(sums[i + 1])];
-        dst[i + 2] = lut[2][rounded(sums[i + 2])];
+    uint8_t *restrict bytes = line;
+    for (size_t i = 0; i < samples; i++) {
+        bytes[i] = rounded(sums[i]);
     }
 }
 

@@ -1,4 +1,4 @@
-/* RoIAlign over pyramid levels (spec 6.1, 6.2, 13.8, 14.5), RoIs in parallel.
+/* RoIAlign over pyramid levels (spec 6.1, 6.2, 13.8, 14.5), RoIs in parallel; where there are few, rows of their bins.
  *
  * The samples of a bin form a grid and bilinear weights are products, so a bin is sum over rows y and columns x of
  * wy[y] * wx[x] * map[y][x]. The weights of all samples of a bin that fall on one row (or column) are added up first:
@@ -7,6 +7,8 @@
 #include "backend/cpu/op.h"
 
 #include <math.h>
+
+#include "backend/cpu/elements.h"
 
 #define SAMPLES_MAX 65536 /* per bin side; beyond any map, bounds the work for boxes far outside */
 
@@ -104,10 +106,11 @@ static int32_t fill_bin(const roi_axis *axis, int32_t b, int32_t *at, float *wei
     return count;
 }
 
-static void fill_axis(const roi_axis *axis, int32_t bins, axis_taps *taps)
+/* Bins from .. to-1, with weights that add up to `total` inside the map. */
+static void fill_axis(const roi_axis *axis, int32_t from, int32_t to, float total, axis_taps *taps)
 {
-    const float share = axis->samples > 0 ? 1.0f / (float)axis->samples : 0.0f;
-    for (int32_t b = 0; b < bins; b++) {
+    const float share = axis->samples > 0 ? total / (float)axis->samples : 0.0f;
+    for (int32_t b = from; b < to; b++) {
         const size_t first = (size_t)b * (size_t)taps->side;
         taps->count[b] = fill_bin(axis, b, taps->at + first, taps->weight + first);
         for (int32_t i = 0; i < taps->count[b]; i++) {
@@ -122,56 +125,75 @@ static rcnn_cpu_taps taps_of_bin(const axis_taps *taps, int32_t b)
     return (rcnn_cpu_taps){.at = taps->at + first, .weight = taps->weight + first, .count = taps->count[b]};
 }
 
-/* One RoI of image n -> dst [bins][bins][C]. */
-static void align_roi(const rcnn_cpu_kernel *k, const rcnn_args *args, int32_t n, const float *roi, axis_taps *rows,
-                      axis_taps *columns, float *dst)
+static rcnn_cpu_map map_of(const rcnn_cpu_kernel *k, const rcnn_args *args, int32_t level, int32_t n)
 {
+    const rcnn_tensor_desc *desc = &k->src[level];
+    const void *maps = rcnn_cpu_input(k, args, level);
+    return (rcnn_cpu_map){.at = rcnn_cpu_at(desc->dtype, maps, (size_t)n * rcnn_cpu_row_elements(desc)),
+                          .width = (size_t)desc->dim[2],
+                          .channels = (size_t)desc->dim[3],
+                          .type = desc->dtype,
+                          .dst_type = k->dst[0].dtype};
+}
+
+/* A piece of the work: the rows from .. to-1 of bins of a packed row. */
+typedef struct piece {
+    int32_t packed, from, to;
+} piece;
+
+/* dst [bins][bins][C]: of the whole RoI. */
+static void align_piece(const rcnn_cpu_kernel *k, const rcnn_args *args, const piece *p, rcnn_cpu_scratch *scratch,
+                        void *dst)
+{
+    const int32_t levels = k->op.u.roi_align.level_count, bins = k->op.u.roi_align.bins;
+    const rcnn_cpu_row at = rcnn_cpu_row_at(rcnn_cpu_input(k, args, levels + 1), p->packed);
+    const float *rois =
+        (const float *)rcnn_cpu_input(k, args, levels) + (size_t)at.n * (size_t)k->src[levels].dim[1] * 4;
+    const float *roi = rois + (size_t)at.r * 4;
     const int32_t level = level_of(&k->op, roi);
     const float scale = k->op.u.roi_align.scale[level];
-    const rcnn_tensor_desc *desc = &k->src[level];
-    const float *map = (const float *)rcnn_cpu_input(k, args, level) + (size_t)n * rcnn_cpu_row_elements(desc);
-    const int32_t bins = k->op.u.roi_align.bins;
-    const size_t width = (size_t)desc->dim[2], channels = (size_t)desc->dim[3];
-    const roi_axis x = axis_of(&k->op, roi[0], roi[2], scale, desc->dim[2]);
-    const roi_axis y = axis_of(&k->op, roi[1], roi[3], scale, desc->dim[1]);
-    fill_axis(&x, bins, columns);
-    fill_axis(&y, bins, rows);
-    for (int32_t by = 0; by < bins; by++) {
-        const rcnn_cpu_taps row_taps = taps_of_bin(rows, by);
-        for (int32_t bx = 0; bx < bins; bx++, dst += channels) {
-            const rcnn_cpu_taps column_taps = taps_of_bin(columns, bx);
-            k->body->weigh(map, width, channels, &row_taps, &column_taps, dst);
-        }
+    const rcnn_cpu_map map = map_of(k, args, level, at.n);
+    const roi_axis x = axis_of(&k->op, roi[0], roi[2], scale, k->src[level].dim[2]);
+    const roi_axis y = axis_of(&k->op, roi[1], roi[3], scale, k->src[level].dim[1]);
+    axis_taps columns = take_axis(k, scratch), rows = take_axis(k, scratch);
+    fill_axis(&x, 0, bins, 1.0f, &columns);
+    fill_axis(&y, p->from, p->to, k->src_scale[level] / k->dst_scale[0], &rows);
+    for (int32_t bin = p->from * bins; bin < p->to * bins; bin++) {
+        const rcnn_cpu_taps row_taps = taps_of_bin(&rows, bin / bins);
+        const rcnn_cpu_taps column_taps = taps_of_bin(&columns, bin % bins);
+        k->body->weigh(&map, &row_taps, &column_taps, rcnn_cpu_to(map.dst_type, dst, (size_t)bin * map.channels));
     }
 }
 
-static void align_image(const rcnn_cpu_kernel *k, const rcnn_args *args, int32_t n, int32_t count, float *dst)
+/* RoIs differ in cost by 100 and more: pieces are dealt out as threads come free, and there should be some for each. */
+#define PIECES_PER_THREAD 4
+
+static int32_t pieces_per_roi(const rcnn_cpu_kernel *k, int32_t live)
 {
-    const int32_t levels = k->op.u.roi_align.level_count;
-    const float *rois = (const float *)rcnn_cpu_input(k, args, levels) + (size_t)n * (size_t)k->src[levels].dim[1] * 4;
-    const size_t row_elements = rcnn_cpu_row_elements(&k->dst[0]);
-    /* RoIs differ in cost by 100 and more: dealt out as threads come free. Each writes its own rows, so the bytes do
-     * not depend on who did what. */
-#pragma omp parallel for num_threads(k->threads) schedule(dynamic, 4)
-    for (int32_t r = 0; r < count; r++) {
-        rcnn_cpu_scratch own = {.base =
-                                    (unsigned char *)args->scratch + (size_t)rcnn_cpu_thread_index() * k->thread_bytes};
-        axis_taps rows = take_axis(k, &own);
-        axis_taps columns = take_axis(k, &own);
-        align_roi(k, args, n, rois + (size_t)r * 4, &rows, &columns, dst + (size_t)r * row_elements);
-    }
+    const int32_t wanted = k->threads > 1 ? k->threads * PIECES_PER_THREAD / live + 1 : 1;
+    return wanted < k->op.u.roi_align.bins ? wanted : k->op.u.roi_align.bins;
 }
 
+/* Each piece writes bins of its own, so the bytes do not depend on who did what, nor on the number of pieces. */
 static rcnn_status enqueue(rcnn_kernel *kernel, const rcnn_args *args, rcnn_error *err)
 {
     (void)err;
     const rcnn_cpu_kernel *k = rcnn_cpu_kernel_of(kernel);
-    const int32_t levels = k->op.u.roi_align.level_count;
-    const int32_t *counts = rcnn_cpu_input(k, args, levels + 1);
-    float *dst = rcnn_cpu_output(k, args, 0);
-    for (int32_t n = 0; n < k->src[levels].dim[0]; n++) {
-        align_image(k, args, n, counts[n], dst);
-        dst += (size_t)counts[n] * rcnn_cpu_row_elements(&k->dst[0]);
+    const int32_t levels = k->op.u.roi_align.level_count, bins = k->op.u.roi_align.bins;
+    const int32_t live = rcnn_cpu_live_rows(rcnn_cpu_input(k, args, levels + 1), k->src[levels].dim[0]);
+    if (live == 0) {
+        return RCNN_OK;
+    }
+    const int32_t parts = pieces_per_roi(k, live);
+    const size_t row_elements = rcnn_cpu_row_elements(&k->dst[0]);
+    void *dst = rcnn_cpu_output(k, args, 0);
+#pragma omp parallel for num_threads(k->threads) schedule(dynamic, 1)
+    for (int32_t i = 0; i < live * parts; i++) {
+        const int32_t part = i % parts;
+        const piece p = {.packed = i / parts, .from = bins * part / parts, .to = bins * (part + 1) / parts};
+        rcnn_cpu_scratch own = {.base =
+                                    (unsigned char *)args->scratch + (size_t)rcnn_cpu_thread_index() * k->thread_bytes};
+        align_piece(k, args, &p, &own, rcnn_cpu_to(k->dst[0].dtype, dst, (size_t)p.packed * row_elements));
     }
     return RCNN_OK;
 }

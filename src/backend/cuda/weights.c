@@ -286,7 +286,7 @@ rcnn_status rcnn_cuda_weights_get(rcnn_backend *backend, const rcnn_op_weights *
                                   int32_t pad_in, rcnn_cuda_type type, const void **out, rcnn_error *err)
 {
     rcnn_cuda_weights *store = backend->weights;
-    layout l;
+    layout l = {0};
     *out = NULL;
     RCNN_TRY(choose_layout(w, order, &pad_in, &l, err));
     entry key = {.kind = ENTRY_WEIGHTS, .source = w->weights, .order = (int32_t)order, .pad_in = pad_in, .type = type};

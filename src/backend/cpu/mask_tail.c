@@ -1,0 +1,81 @@
+/* DECONV and MASK_LOGIT as one kernel, a few RoIs at a time: the 28x28x256 features between them, 0.8 MB a RoI in floats,
+ * stay in the cache and never exist for all detections (321 MB at 400). */
+#include "backend/cpu/mask_tail.h"
+
+#include "backend/cpu/onednn_conv.h"
+#include "base/memory.h"
+
+#define TAIL_ROWS 4 /* RoIs at a time: one of the row counts that DECONV is prepared for */
+
+typedef struct tail_kernel {
+    rcnn_kernel head;
+    rcnn_kernel *deconv, *logit;
+    size_t deconv_scratch; /* the features between follow */
+} tail_kernel;
+
+int32_t rcnn_cpu_match_mask_tail(const rcnn_graph *graph, int32_t first)
+{
+    const rcnn_op *op = &graph->ops[first];
+    if (op->kind != RCNN_OP_DECONV || first + 1 >= graph->op_count || op->rows == RCNN_NO_VALUE) {
+        return 0;
+    }
+    const rcnn_op *next = op + 1;
+    return next->kind == RCNN_OP_MASK_LOGIT && next->stage == op->stage && next->input[0] == op->output[0] &&
+                   graph->values[op->output[0]].last_use == first + 1
+               ? 2
+               : 0;
+}
+
+static rcnn_status tail_enqueue(rcnn_kernel *kernel, const rcnn_args *args, rcnn_error *err)
+{
+    const tail_kernel *k = (const tail_kernel *)kernel;
+    void *features = (char *)args->scratch + k->deconv_scratch;
+    const int32_t live = rcnn_cpu_deconv_live_rows(k->deconv, args);
+    for (int32_t first = 0, count; first < live; first += count) {
+        count = live - first < TAIL_ROWS ? live - first : TAIL_ROWS;
+        RCNN_TRY(rcnn_cpu_deconv_rows(k->deconv, args, first, count, features, args->scratch, err));
+        RCNN_TRY(rcnn_cpu_mask_logit_rows(k->logit, args, features, first, count, err));
+    }
+    return RCNN_OK;
+}
+
+static void tail_release(rcnn_kernel *kernel)
+{
+    tail_kernel *k = (tail_kernel *)kernel;
+    if (k->deconv) {
+        k->deconv->release(k->deconv);
+    }
+    if (k->logit) {
+        k->logit->release(k->logit);
+    }
+    rcnn_free(k);
+}
+
+static rcnn_status prepare(tail_kernel *k, rcnn_backend *backend, const rcnn_graph *graph, int32_t first,
+                           size_t *scratch_bytes, rcnn_error *err)
+{
+    size_t deconv = 0, logit = 0;
+    RCNN_TRY(rcnn_cpu_prepare_deconv(backend, graph, &graph->ops[first], &k->deconv, &deconv, err));
+    RCNN_TRY(rcnn_cpu_prepare_mask_logit(backend, graph, &graph->ops[first + 1], &k->logit, &logit, err));
+    const size_t most = deconv > logit ? deconv : logit;
+    k->deconv_scratch = (most + RCNN_ALIGNMENT - 1) / RCNN_ALIGNMENT * RCNN_ALIGNMENT;
+    *scratch_bytes = k->deconv_scratch + TAIL_ROWS * rcnn_cpu_deconv_row_bytes(k->deconv);
+    return RCNN_OK;
+}
+
+rcnn_status rcnn_cpu_prepare_mask_tail(rcnn_backend *backend, const rcnn_graph *graph, int32_t first, rcnn_kernel **out,
+                                       size_t *scratch_bytes, rcnn_error *err)
+{
+    tail_kernel *k = rcnn_calloc(1, sizeof *k);
+    if (!k) {
+        return rcnn_fail(err, RCNN_ERR_MEMORY, "cpu: out of memory at op '%s'", graph->ops[first].name);
+    }
+    k->head = (rcnn_kernel){.enqueue = tail_enqueue, .release = tail_release};
+    rcnn_status status = prepare(k, backend, graph, first, scratch_bytes, err);
+    if (status != RCNN_OK) {
+        tail_release(&k->head);
+        return status;
+    }
+    *out = &k->head;
+    return RCNN_OK;
+}
