@@ -179,7 +179,7 @@ template <int COUNT> static __device__ __forceinline__ void wgmma_pin(float *d)
 }
 
 #define RCNN_ACC8(d, i)                                                                                                \
-    "+f"(d[(i)]), "+f"(d[(i) + 1]), "+f"(d[(i) + 2]), "+f"(d[(i) + 3]), "+f"(d[(i) + 4]), "+f"(d[(i) + 5]),             \
+    "+f"(d[(i)]), "+f"(d[(i) + 1]), "+f"(d[(i) + 2]), "+f"(d[(i) + 3]), "+f"(d[(i) + 4]), "+f"(d[(i) + 5]),            \
         "+f"(d[(i) + 6]), "+f"(d[(i) + 7])
 
 /* d[64 x N] (+)= a[64 x 16] b[N x 16]^T, keep = 0 starts from zero. Accumulator layout: thread t of the group holds rows
@@ -221,8 +221,7 @@ template <int COUNT> static __device__ __forceinline__ void wgmma_pin(float *d)
 
 /* clang-format on */
 
-template <int N, bool BF16>
-static __device__ __forceinline__ void wgmma(float *d, uint64_t a, uint64_t b, int keep)
+template <int N, bool BF16> static __device__ __forceinline__ void wgmma(float *d, uint64_t a, uint64_t b, int keep)
 {
     if constexpr (BF16) {
         if constexpr (N == 64) {
