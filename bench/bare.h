@@ -2,10 +2,10 @@
  * shapes and types with the same fused epilogue, run in the graph's order with nothing between them. What they take
  * together is the floor that a whole pipeline on the same library is measured against.
  *
- * Types: F32, BF16, U8 and I8 activations as the graph has them, weights of the source's kind (s8 with a scale per output
- * channel for bytes), f32 bias. A source in floating point has no byte destination in oneDNN: it is then written in the
- * source's type. A residual of the destination's width is added in place (sum), another one as a second source. What
- * this processor has no kernel for at all runs as f32; bare_types says what was made.
+ * Types: F32, BF16, U8 and I8 activations as the graph has them, weights of the source's kind (s8 with a scale per
+ * output channel for bytes), f32 bias. A source in floating point has no byte destination in oneDNN: it is then written
+ * in the source's type. A residual of the destination's width is added in place (sum), another one as a second source.
+ * What this processor or library has no kernel for at all runs as f32; bare_types says what was made.
  *
  * Convolutions are made for the exact row count and NHWC (or, to compare, the layout oneDNN likes best). DECONV is the
  * plain matrix product of its four taps, without the scatter that the op still owes: a floor must not flatter.
@@ -34,7 +34,8 @@ void bare_close(bare_net *net);
 int32_t bare_count(const bare_net *net);
 const char *bare_name(const bare_net *net, int32_t index);           /* name of the op's output value */
 const char *bare_implementation(const bare_net *net, int32_t index); /* as oneDNN calls it            */
-const char *bare_types(const bare_net *net, int32_t index); /* "u8*s8+s8->u8": source, weights, residual, result */
+/* Source, weights, residual, result: "u8*s8+s8->u8". */
+const char *bare_types(const bare_net *net, int32_t index);
 double bare_gflop(const bare_net *net, int32_t index);
 /* "oneDNN 2.6.3" */
 void bare_library(char *text, size_t capacity);

@@ -1,14 +1,15 @@
 /* The whole pipeline against its own bare convolutions and inner products, in one process, alternating.
  *
  *   bench_pipeline [-m MODEL] [--image FILE] [--precision auto|fp32|bf16|int8] [--batch N] [--threads N] [--samples N]
- *                  [--masks raw|rle] [--size LONGxSHORT] [--bare 0|1]
+ *                  [--masks raw|rle] [--size LONGxSHORT] [--bare 0|1] [--each 0|1]
  *
  * A: rcnn_session_run on N copies of the picture, pixels in, results out. B (unless --bare 0): one bare oneDNN primitive
  * per CONV, FC and DECONV of the same graph with the same types and live rows (bare.h), one after another. C: the
- * session's kernels once more, each between two readings of the clock. The difference of A and B, and in C whatever is
- * not CONV, FC or DECONV, is everything around the arithmetic: preprocessing, pooling, top-k, NMS, RoIAlign, softmax,
- * masks, and the library itself. Prints one JSON object: medians, p10, p90 of a batch, stages, kinds of ops, counts, and
- * the peak resident memory of A, read before B takes memory of its own.
+ * session's kernels once more, each between two readings of the clock. The difference of A and B, and in C whatever
+ * is not CONV, FC or DECONV, is everything around the arithmetic: preprocessing, pooling, top-k, NMS, RoIAlign, softmax,
+ * masks, and the library itself. Prints one JSON object: medians, p10, p90 of a batch, stages, kinds of ops, counts,
+ * and the peak resident memory of A, read before B takes memory of its own. --each 1 also lists every CONV, FC and
+ * DECONV on standard error: mean time in C, mean time in B, types and oneDNN's name of the implementation in B.
  * Uses the library's insides on purpose (B and C are not things a user can ask for). */
 #include <stdbool.h>
 #include <stdio.h>
@@ -26,7 +27,7 @@
 
 typedef struct options {
     const char *model, *image;
-    int32_t threads, samples, batch, bare, long_side, short_side;
+    int32_t threads, samples, batch, bare, each, long_side, short_side;
     rcnn_mask_format masks;
     rcnn_precision precision;
 } options;
@@ -113,6 +114,7 @@ typedef struct findings {
     series kinds[RCNN_OP_KIND_COUNT], arithmetic, dense, other;
     int32_t proposals, detections;
     double gmac, peak_mb;
+    double *step_ms, *bare_ms; /* sums over all samples, by step of the plan and by primitive */
     char library[64];
 } findings;
 
@@ -143,6 +145,7 @@ static rcnn_status run_primitives(bare_net *net, double *each, findings *f, rcnn
     RCNN_TRY(bare_run(net, each, err));
     for (int32_t i = 0; i < bare_count(net); i++) {
         sum += each[i];
+        f->bare_ms[i] += each[i];
         by_type[times_of(f, bare_types(net, i)) - f->types] += each[i];
     }
     add_sample(&f->primitives, sum);
@@ -164,7 +167,8 @@ static rcnn_status open_primitives(const options *o, const rcnn_session *session
         times->gflop += bare_gflop(*net, i);
     }
     *each = rcnn_calloc((size_t)bare_count(*net), sizeof **each);
-    if (!*each) {
+    f->bare_ms = rcnn_calloc((size_t)bare_count(*net), sizeof *f->bare_ms);
+    if (!*each || !f->bare_ms) {
         return rcnn_fail(err, RCNN_ERR_MEMORY, "bench: out of memory");
     }
     return bare_run(*net, *each, err); /* warms up */
@@ -193,6 +197,7 @@ static rcnn_status run_steps(const rcnn_session *session, const rcnn_frame *fram
         status = session->vt->enqueue(step->kernel, &args, err);
         const double ms = rcnn_clock_ms() - start;
         kinds[kind] += ms;
+        f->step_ms[i] += ms;
         *(is_arithmetic(kind) ? &arithmetic : &other) += ms;
         const bool before = step->stage == RCNN_STAGE_backbone || step->stage == RCNN_STAGE_neck;
         dense += before || (step->stage == RCNN_STAGE_rpn && is_arithmetic(kind)) ? ms : 0;
@@ -239,6 +244,23 @@ static rcnn_status alternate(const options *o, rcnn_session *session, const rcnn
     return RCNN_OK;
 }
 
+static void list_each(const options *o, const rcnn_session *session, const bare_net *net, const findings *f)
+{
+    const rcnn_plan *plan = session->current;
+    int32_t primitive = 0;
+    for (int32_t i = 0; i < plan->step_count; i++) {
+        for (int32_t op = plan->steps[i].first; op < plan->steps[i].first + plan->steps[i].count; op++) {
+            if (!is_arithmetic(plan->graph.ops[op].kind) || primitive == bare_count(net)) {
+                continue;
+            }
+            fprintf(stderr, "%-20s %8.3f ms, bare %8.3f ms  %-18s %s\n", bare_name(net, primitive),
+                    f->step_ms[i] / o->samples, f->bare_ms[primitive] / o->samples, bare_types(net, primitive),
+                    bare_implementation(net, primitive));
+            primitive++;
+        }
+    }
+}
+
 static rcnn_status measure(const options *o, rcnn_session *session, const rcnn_image_view *views, findings *f,
                            rcnn_error *err)
 {
@@ -253,6 +275,8 @@ static rcnn_status measure(const options *o, rcnn_session *session, const rcnn_i
         f->peak_mb = (double)peak_resident_kb() / 1024.0;
         f->gmac = (double)live_macs(session, &f->proposals, &f->detections) / 1e9;
         bare_library(f->library, sizeof f->library);
+        f->step_ms = rcnn_calloc((size_t)session->current->step_count, sizeof *f->step_ms);
+        status = f->step_ms ? RCNN_OK : rcnn_fail(err, RCNN_ERR_MEMORY, "bench: out of memory");
     }
     if (status == RCNN_OK && o->bare) {
         status = open_primitives(o, session, f, &net, &each, err);
@@ -260,7 +284,12 @@ static rcnn_status measure(const options *o, rcnn_session *session, const rcnn_i
     if (status == RCNN_OK) {
         status = alternate(o, session, views, net, each, &results, f, err);
     }
+    if (status == RCNN_OK && net && o->each) {
+        list_each(o, session, net, f);
+    }
     rcnn_free(each);
+    rcnn_free(f->step_ms);
+    rcnn_free(f->bare_ms);
     bare_close(net);
     rcnn_results_destroy(results);
     return status;
@@ -342,7 +371,8 @@ static int parse_number(const char *name, const char *value, options *o)
     } numbers[] = {{"--threads", 1, 1024, &o->threads},
                    {"--samples", 1, SAMPLES_MAX, &o->samples},
                    {"--batch", 1, RCNN_BATCH_MAX, &o->batch},
-                   {"--bare", 0, 1, &o->bare}};
+                   {"--bare", 0, 1, &o->bare},
+                   {"--each", 0, 1, &o->each}};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         if (strcmp(name, numbers[i].name) == 0) {
             *numbers[i].out = atoi(value);
