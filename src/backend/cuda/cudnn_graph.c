@@ -15,9 +15,9 @@ cudnnStatus_t rcnn_dnn_set(rcnn_dnn_part d, cudnnBackendAttributeName_t name, cu
     return cudnnBackendSetAttribute(d, name, type, count, value);
 }
 
-cudnnStatus_t rcnn_dnn_set_part(rcnn_dnn_part d, cudnnBackendAttributeName_t name, rcnn_dnn_part part)
+cudnnStatus_t rcnn_dnn_set_part(rcnn_dnn_part part, cudnnBackendAttributeName_t name, rcnn_dnn_part value)
 {
-    return rcnn_dnn_set(d, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &part);
+    return rcnn_dnn_set(part, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &value);
 }
 
 cudnnStatus_t rcnn_dnn_get(rcnn_dnn_part d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
