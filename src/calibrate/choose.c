@@ -12,8 +12,8 @@ typedef struct choosing {
     rcnn_calibration *calibration;
     rcnn_activation *activations;
     int32_t count;
-    double *errors; /* [count] sensitivities */
-    uint8_t *use;   /* [count] 1: stored as bytes */
+    double (*errors)[RCNN_SENSITIVITY_PARTS]; /* [count] of the outputs' parts, each alone */
+    uint8_t *use;                             /* [count] 1: stored as bytes */
     rcnn_sensitivity *sensitivity;
     rcnn_error *err;
 } choosing;
@@ -47,6 +47,16 @@ static rcnn_status report(const choosing *c, int32_t done)
                : RCNN_OK;
 }
 
+/* The part of the outputs that is changed most. */
+static int32_t worst_part(const double errors[RCNN_SENSITIVITY_PARTS])
+{
+    int32_t worst = 0;
+    for (int32_t p = 1; p < RCNN_SENSITIVITY_PARTS; p++) {
+        worst = errors[p] > errors[worst] ? p : worst;
+    }
+    return worst;
+}
+
 /* Each alone; those over the limit stay in floating point. */
 static rcnn_status measure_each(choosing *c)
 {
@@ -58,42 +68,44 @@ static rcnn_status measure_each(choosing *c)
         }
         c->use[i] = 1;
         rcnn_status status =
-            rcnn_sensitivity_measure(c->sensitivity, c->activations, c->count, c->use, &c->errors[i], c->err);
+            rcnn_sensitivity_measure(c->sensitivity, c->activations, c->count, c->use, c->errors[i], c->err);
         c->use[i] = 0;
         RCNN_TRY(status);
-        c->activations[i].sensitivity = (float)c->errors[i];
+        c->activations[i].sensitivity = (float)c->errors[i][worst_part(c->errors[i])];
     }
     for (int32_t i = 0; i < c->count; i++) {
-        c->use[i] = c->activations[i].scale > 0 && c->errors[i] <= limit;
+        c->use[i] = c->activations[i].scale > 0 && (double)c->activations[i].sensitivity <= limit;
     }
     return report(c, c->count);
 }
 
-/* Index of the most sensitive activation in use, or -1. */
-static int32_t worst_used(const choosing *c)
+/* Index of the activation in use that alone changes a part of the outputs most, or -1. */
+static int32_t worst_used(const choosing *c, int32_t part)
 {
     int32_t worst = -1;
     for (int32_t i = 0; i < c->count; i++) {
-        if (c->use[i] && (worst < 0 || c->errors[i] > c->errors[worst])) {
+        if (c->use[i] && (worst < 0 || c->errors[i][part] > c->errors[worst][part])) {
             worst = i;
         }
     }
     return worst;
 }
 
-/* All together; the worst go until the rest keeps the limit. */
+/* All together; those go that do most to the part of the outputs that is worst off, until all keep the limit. */
 static rcnn_status measure_together(choosing *c, double *joint_error)
 {
     const double limit = RCNN_CALIBRATION_JOINT * (double)c->calibration->options.max_error;
     for (;;) {
-        RCNN_TRY(rcnn_sensitivity_measure(c->sensitivity, c->activations, c->count, c->use, joint_error, c->err));
-        const int32_t worst = worst_used(c);
+        double errors[RCNN_SENSITIVITY_PARTS];
+        RCNN_TRY(rcnn_sensitivity_measure(c->sensitivity, c->activations, c->count, c->use, errors, c->err));
+        const int32_t part = worst_part(errors), worst = worst_used(c, part);
+        *joint_error = errors[part];
         if (*joint_error <= limit || worst < 0) {
             break;
         }
         rcnn_log(RCNN_LOG_INFO,
                  "calibration: outputs differ by %.4f together; '%s' (%.4f alone) stays in floating point",
-                 *joint_error, c->activations[worst].value, c->errors[worst]);
+                 *joint_error, c->activations[worst].value, c->errors[worst][part]);
         c->use[worst] = 0;
         RCNN_TRY(report(c, c->count));
     }

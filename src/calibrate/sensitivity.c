@@ -16,8 +16,6 @@ typedef struct output_part {
     int32_t from, to;
 } output_part;
 
-#define PARTS_MAX (2 * RCNN_LEVELS_MAX + 3)
-
 struct rcnn_sensitivity {
     rcnn_session *session;
     rcnn_results *results;
@@ -25,7 +23,7 @@ struct rcnn_sensitivity {
     uint8_t *first;                 /* the arena after the first run           */
     uint8_t *dirty;                 /* [value_count] differs from the first run */
     const rcnn_activation **stored; /* [value_count] to be rounded, or NULL */
-    output_part parts[PARTS_MAX];
+    output_part parts[RCNN_SENSITIVITY_PARTS];
     int32_t part_count;
 };
 
@@ -156,7 +154,7 @@ static void restore(rcnn_sensitivity *s)
 }
 
 rcnn_status rcnn_sensitivity_measure(rcnn_sensitivity *s, const rcnn_activation *activations, int32_t count,
-                                     const uint8_t *use, double *error, rcnn_error *err)
+                                     const uint8_t *use, double errors[RCNN_SENSITIVITY_PARTS], rcnn_error *err)
 {
     const rcnn_session *session = s->session;
     const rcnn_graph *graph = &session->current->graph;
@@ -173,9 +171,8 @@ rcnn_status rcnn_sensitivity_measure(rcnn_sensitivity *s, const rcnn_activation 
     if (session->vt->end_run) {
         session->vt->end_run(session->backend);
     }
-    *error = 0;
-    for (int32_t i = 0; status == RCNN_OK && i < s->part_count; i++) {
-        *error = fmax(*error, part_error(s, &s->parts[i]));
+    for (int32_t i = 0; i < RCNN_SENSITIVITY_PARTS; i++) {
+        errors[i] = status == RCNN_OK && i < s->part_count ? part_error(s, &s->parts[i]) : 0;
     }
     restore(s);
     return status;
