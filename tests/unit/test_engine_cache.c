@@ -452,7 +452,7 @@ TEST(failing_allocations_are_statuses)
             return;
         }
     }
-    CHECK(!"the allocations come to an end");
+    CHECK_MSG(false, "the allocations do not come to an end");
 }
 
 TEST_MAIN
