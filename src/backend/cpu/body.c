@@ -140,9 +140,10 @@ void rcnn_cpu_max_rest(rcnn_dtype type, const void *const *taps, int32_t count, 
 
 /* ------------------------------------------------------------ add, weigh */
 
-static bool all_floats(const rcnn_cpu_addends *how)
+static bool is_plain(const rcnn_cpu_addends *how)
 {
-    return how->a_type == RCNN_F32 && how->b_type == RCNN_F32 && how->dst_type == RCNN_F32;
+    return how->a_type == RCNN_F32 && how->b_type == RCNN_F32 && how->dst_type == RCNN_F32 && how->a_factor == 1 &&
+           how->b_factor == 1;
 }
 
 static void add_floats(const float *a, const float *b, size_t count, float *dst)
@@ -154,7 +155,7 @@ static void add_floats(const float *a, const float *b, size_t count, float *dst)
 
 void rcnn_cpu_add_rest(const rcnn_cpu_addends *how, const void *a, const void *b, size_t count, size_t first, void *dst)
 {
-    if (all_floats(how)) {
+    if (is_plain(how)) {
         add_floats((const float *)a + first, (const float *)b + first, count - first, (float *)dst + first);
         return;
     }

@@ -38,7 +38,7 @@ INLINE __m128i to_bf16(__m256 value)
     return _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
 }
 
-/* As rcnn_cpu_to_integer, in 16 bits: max and min give their second operand for NaN. */
+/* As rcnn_cpu_to_integer, in 16 bits. */
 INLINE __m128i to_integers(__m256 value, float low, float high)
 {
     value = _mm256_min_ps(_mm256_max_ps(value, _mm256_set1_ps(low)), _mm256_set1_ps(high));

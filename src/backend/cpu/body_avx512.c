@@ -36,7 +36,7 @@ INLINE __m256i to_bf16(__m512 value)
     return _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(rounded, is_nan, _mm512_set1_epi32(RCNN_CPU_BF16_NAN)));
 }
 
-/* As rcnn_cpu_to_integer: max and min give their second operand for NaN. */
+/* As rcnn_cpu_to_integer. */
 INLINE __m128i to_integers(__m512 value, float low, float high)
 {
     value = _mm512_min_ps(_mm512_max_ps(value, _mm512_set1_ps(low)), _mm512_set1_ps(high));

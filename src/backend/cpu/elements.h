@@ -27,23 +27,28 @@ static inline uint16_t rcnn_cpu_to_bf16(float value)
     return value != value ? RCNN_CPU_BF16_NAN : rounded;
 }
 
-/* To nearest, ties to even, saturated; NaN gives `low`. Adding 1.5 * 2^23 leaves no room for fraction bits. */
-static inline int32_t rcnn_cpu_to_integer(float value, float low, float high)
+/* To nearest, ties to even, saturated; NaN gives one of the ends. Adding 1.5 * 2^23 leaves no room for fraction bits, and
+ * the bits of the sum are in the order of the values: ends that are cut off as integers make no branches, which compilers
+ * would not turn into vectors. */
+static inline int32_t rcnn_cpu_to_integer(float value, int32_t low, int32_t high)
 {
-    const float no_fraction = 12582912.0f;
-    value = value > low ? value : low;
-    value = value < high ? value : high;
-    return (int32_t)((value + no_fraction) - no_fraction);
+    const int32_t zero = 0x4b400000;
+    const float shifted = value + 12582912.0f;
+    int32_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    bits = bits > zero + low ? bits : zero + low;
+    bits = bits < zero + high ? bits : zero + high;
+    return bits - zero;
 }
 
 static inline int8_t rcnn_cpu_to_i8(float value)
 {
-    return (int8_t)rcnn_cpu_to_integer(value, -127.0f, 127.0f);
+    return (int8_t)rcnn_cpu_to_integer(value, -127, 127);
 }
 
 static inline uint8_t rcnn_cpu_to_u8(float value)
 {
-    return (uint8_t)rcnn_cpu_to_integer(value, 0.0f, 255.0f);
+    return (uint8_t)rcnn_cpu_to_integer(value, 0, 255);
 }
 
 /* Keys in the order of the values, NaN above all: of positive numbers the sign bit is set, of negative ones all bits are
@@ -52,14 +57,15 @@ static inline uint8_t rcnn_cpu_to_u8(float value)
 
 static inline uint16_t rcnn_cpu_bf16_key(uint16_t value)
 {
-    const uint16_t key = (uint16_t)(value & 0x8000 ? ~value : value | 0x8000);
-    return (uint16_t)(key - RCNN_CPU_BF16_NEGATIVE_NANS);
+    const uint16_t turn = (uint16_t)(0x8000 | -(value >> 15));
+    return (uint16_t)((value ^ turn) - RCNN_CPU_BF16_NEGATIVE_NANS);
 }
 
 static inline uint16_t rcnn_cpu_bf16_of_key(uint16_t key)
 {
     key = (uint16_t)(key + RCNN_CPU_BF16_NEGATIVE_NANS);
-    return (uint16_t)(key & 0x8000 ? key & 0x7fff : ~key);
+    const uint16_t turn = (uint16_t)(0x8000 | ((key >> 15) - 1));
+    return (uint16_t)(key ^ turn);
 }
 
 /* The stored number of element i, as a float. */

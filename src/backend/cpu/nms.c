@@ -1,6 +1,6 @@
 /* Batched non-maximum suppression (spec 5.8, 5.9, 13.7). Candidates are sorted once by score and dealt out to their
- * groups; each group is walked best first, a candidate against the kept boxes of its group only, 16 at a time; the
- * answer is the first survivors of the global order.
+ * groups; each group is walked best first, a candidate against the kept boxes of its group only, 16 at a time, groups in
+ * parallel; the answer is the first survivors of the global order.
  *
  * The frameworks move every group to a place of its own and compare everything with everything. Here the same rounded
  * coordinates are compared, but only within a group: boxes of two groups cannot touch as long as no coordinate is
@@ -11,6 +11,7 @@
 
 #include <math.h>
 
+#define ALONE_MAX             500 /* up to so many candidates one thread walks all groups */
 #define MMCV_SPLIT            10000
 #define TORCHVISION_SHIFT_MAX 1000
 #define SHIFT_SAFE            2097152.0f /* 2^21: floats are at most 1/4 apart below it */
@@ -27,7 +28,7 @@ typedef struct problem {
     int32_t *spare_order;
     uint32_t *keys, *spare_keys;
     float (*moved)[5];         /* x1,y1,x2,y2,area as compared */
-    rcnn_cpu_box_columns kept; /* survivors of the group being walked */
+    rcnn_cpu_box_columns kept; /* survivors: those of a group from its place in `grouped` on */
     uint8_t *survives;         /* by index */
 } problem;
 
@@ -35,7 +36,7 @@ static void take_arrays(problem *p, size_t capacity, rcnn_cpu_scratch *scratch)
 {
     p->order = rcnn_cpu_take(scratch, capacity, sizeof *p->order);
     p->grouped = rcnn_cpu_take(scratch, capacity, sizeof *p->grouped);
-    p->spare_order = rcnn_cpu_take(scratch, capacity, sizeof *p->spare_order);
+    p->spare_order = rcnn_cpu_take(scratch, capacity + 1, sizeof *p->spare_order);
     p->keys = rcnn_cpu_take(scratch, capacity, sizeof *p->keys);
     p->spare_keys = rcnn_cpu_take(scratch, capacity, sizeof *p->spare_keys);
     p->moved = rcnn_cpu_take(scratch, capacity, sizeof *p->moved);
@@ -108,31 +109,43 @@ static void keep_box(const rcnn_cpu_box_columns *kept, int32_t at, const float *
     kept->area[at] = box[4];
 }
 
-/* Walks grouped[from..to); no group needs more survivors than the answer has room for. */
+/* Walks grouped[from..to), keeping survivors in kept[from..]; no group needs more of them than the answer has room for. */
 static void walk_group(const problem *p, int32_t from, int32_t to, int32_t room, const rcnn_cpu_body *body)
 {
-    int32_t kept = 0;
-    for (int32_t i = from; i < to && kept < room; i++) {
+    int32_t end = from;
+    for (int32_t i = from; i < to && end - from < room; i++) {
         const int32_t candidate = p->grouped[i];
         const float *box = p->moved[candidate];
-        if (!body->overlaps_any(&p->kept, 0, kept, box, p->rule)) {
+        if (!body->overlaps_any(&p->kept, from, end, box, p->rule)) {
             p->survives[candidate] = 1;
-            keep_box(&p->kept, kept++, box);
+            keep_box(&p->kept, end++, box);
         }
     }
 }
 
-static void walk_groups(const problem *p, int32_t room, const rcnn_cpu_body *body)
+/* Where each group starts within `grouped`, and the end of the last; returns the number of groups. */
+static int32_t find_groups(const problem *p, int32_t *starts)
 {
-    memset(p->survives, 0, (size_t)p->count);
-    int32_t from = 0;
-    while (from < p->count) {
-        int32_t to = from + 1;
-        while (to < p->count && (!p->by_group || p->groups[p->grouped[to]] == p->groups[p->grouped[from]])) {
-            to++;
+    int32_t groups = 0;
+    for (int32_t i = 0; i < p->count; i++) {
+        if (i == 0 || (p->by_group && p->groups[p->grouped[i]] != p->groups[p->grouped[i - 1]])) {
+            starts[groups++] = i;
         }
-        walk_group(p, from, to, room, body);
-        from = to;
+    }
+    starts[groups] = p->count;
+    return groups;
+}
+
+/* Groups in parallel, unless waking threads would take longer. */
+static void walk_groups(const problem *p, int32_t room, int32_t threads, const rcnn_cpu_body *body)
+{
+    int32_t *starts = p->spare_order;
+    memset(p->survives, 0, (size_t)p->count);
+    const int32_t groups = find_groups(p, starts);
+    const int32_t useful = p->count < ALONE_MAX ? 1 : threads;
+#pragma omp parallel for num_threads(useful) schedule(dynamic, 1) if (useful > 1)
+    for (int32_t g = 0; g < groups; g++) {
+        walk_group(p, starts[g], starts[g + 1], room, body);
     }
 }
 
@@ -168,7 +181,7 @@ static int32_t suppress_image(const rcnn_cpu_kernel *k, const rcnn_args *args, i
     choose_form(&p, k->op.u.nms.rule);
     move_groups_apart(&p);
     sort_candidates(&p);
-    walk_groups(&p, room, k->body);
+    walk_groups(&p, room, k->threads, k->body);
     return write_survivors(&p, room, (float *)rcnn_cpu_output(k, args, 0) + out * 4,
                            (float *)rcnn_cpu_output(k, args, 1) + out, (int32_t *)rcnn_cpu_output(k, args, 2) + out);
 }

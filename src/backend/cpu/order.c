@@ -5,24 +5,39 @@
 #define DIGITS     (1u << DIGIT_BITS)
 #define PASSES     3
 
+/* Of the keys whose bits from `high` on are `prefix`: how many have each value of bits low .. high-1. */
+static inline void count_digits(const uint32_t *keys, int32_t count, uint32_t prefix, uint32_t high, uint32_t low,
+                                int32_t *histogram)
+{
+    const uint32_t digit_mask = (1u << (high - low)) - 1u;
+    for (int32_t i = 0; i < count; i++) {
+        if (high == 32 || keys[i] >> (high & 31) == prefix) {
+            histogram[keys[i] >> low & digit_mask]++;
+        }
+    }
+}
+
 uint32_t rcnn_cpu_kth_key(const uint32_t *keys, int32_t count, int32_t k)
 {
-    static const uint32_t shift[PASSES + 1] = {32, 21, 10, 0};
+    static const uint32_t digit_bits[PASSES] = {11, 11, 10};
     uint32_t prefix = 0;
     for (int32_t pass = 0; pass < PASSES; pass++) {
-        const uint32_t low = shift[pass + 1];
-        const uint32_t digit_mask = (1u << (shift[pass] - low)) - 1u;
         int32_t histogram[DIGITS] = {0};
-        for (int32_t i = 0; i < count; i++) {
-            if ((uint64_t)keys[i] >> shift[pass] == prefix) {
-                histogram[keys[i] >> low & digit_mask]++;
-            }
+        switch (pass) { /* the shifts as constants: this is most of the work */
+        case 0:
+            count_digits(keys, count, prefix, 32, 21, histogram);
+            break;
+        case 1:
+            count_digits(keys, count, prefix, 21, 10, histogram);
+            break;
+        default:
+            count_digits(keys, count, prefix, 10, 0, histogram);
         }
         uint32_t digit = 0;
         while (k > histogram[digit]) {
             k -= histogram[digit++];
         }
-        prefix = prefix << (shift[pass] - low) | digit;
+        prefix = prefix << digit_bits[pass] | digit;
     }
     return prefix;
 }

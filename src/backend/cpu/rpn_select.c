@@ -1,22 +1,30 @@
-/* RPN predictions to NMS candidates (spec 5.2-5.6, 13.5-13.6, 14.4), one task per image and level.
+/* RPN predictions to NMS candidates (spec 5.2-5.6, 13.5-13.6, 14.4).
  *
  * Of 270,000 anchors a few thousand are kept, so the full set is only touched by cheap passes: read logits as integer
  * keys, find the key of the last anchor kept by radix selection, gather what is at least as good. Sigmoids are computed
  * for those only: sigmoid is monotone, but different logits can share one sigmoid value and then the lower index wins,
  * so the cut is first lowered to below the last logit that ties with it.
  *
- * Each level writes where its candidates would stand if every level before it were full; then the gaps are closed. */
+ * Three quarters of the anchors belong to the first level, so levels alone would not keep threads busy. First every chunk
+ * of a level is reduced, in parallel, to what could be kept if it were the whole level; then every level selects among
+ * what its chunks left over, sorts and decodes. Each level writes where its candidates would stand if every level before
+ * it were full; then the gaps are closed. */
 #include "backend/cpu/boxes.h"
 #include "backend/cpu/op.h"
 #include "backend/cpu/order.h"
 
-#include "base/memory.h"
+#define CHUNK_CELLS 4096
 
-typedef struct task_result {
+typedef struct chunk_result {
+    int32_t count;      /* anchors left over                       */
+    int32_t bad_anchor; /* first with a non-finite logit, or -1    */
+} chunk_result;
+
+typedef struct level_result {
     int32_t kept;       /* candidates written                                    */
     int32_t bad_anchor; /* first anchor with a non-finite prediction, or -1      */
     bool bad_delta;     /* it was a delta, not the logit                         */
-} task_result;
+} level_result;
 
 /* One level of one image. */
 typedef struct level_view {
@@ -29,15 +37,45 @@ typedef struct level_view {
     int32_t *groups;
 } level_view;
 
-/* Per thread, [largest level] each. */
+/* Of a level of an image, [its anchors] each: keys and numbers of the anchors that are still in the running, chunk after
+ * chunk and then without gaps, and what sorting wants. */
 typedef struct work {
     uint32_t *keys, *ranks, *spare_ranks;
     int32_t *order, *spare_order;
 } work;
 
+static int32_t cells_of(const rcnn_cpu_kernel *k, int32_t level)
+{
+    return k->src[level].dim[1] * k->src[level].dim[2];
+}
+
 static int32_t anchors_of(const rcnn_cpu_kernel *k, int32_t level)
 {
-    return k->src[level].dim[1] * k->src[level].dim[2] * k->op.u.rpn_select.anchor_count;
+    return cells_of(k, level) * k->op.u.rpn_select.anchor_count;
+}
+
+static int32_t chunks_of(const rcnn_cpu_kernel *k, int32_t level)
+{
+    return (cells_of(k, level) + CHUNK_CELLS - 1) / CHUNK_CELLS;
+}
+
+/* Anchors of the levels before `level`. */
+static size_t anchors_before(const rcnn_cpu_kernel *k, int32_t level)
+{
+    size_t anchors = 0;
+    for (int32_t l = 0; l < level; l++) {
+        anchors += (size_t)anchors_of(k, l);
+    }
+    return anchors;
+}
+
+static int32_t chunks_before(const rcnn_cpu_kernel *k, int32_t level)
+{
+    int32_t chunks = 0;
+    for (int32_t l = 0; l < level; l++) {
+        chunks += chunks_of(k, l);
+    }
+    return chunks;
 }
 
 static int32_t smaller(int32_t a, int32_t b)
@@ -45,19 +83,36 @@ static int32_t smaller(int32_t a, int32_t b)
     return a < b ? a : b;
 }
 
-static work take_work(const rcnn_cpu_kernel *k, rcnn_cpu_scratch *scratch)
+/* What all tasks share. */
+typedef struct shared {
+    level_result *levels; /* [images][levels]             */
+    chunk_result *chunks; /* [images][chunks of an image] */
+    work work;            /* [images][anchors of an image] */
+} shared;
+
+static shared take_shared(const rcnn_cpu_kernel *k, rcnn_cpu_scratch *scratch)
 {
-    int32_t largest = 0;
-    for (int32_t l = 0; l < k->op.u.rpn_select.level_count; l++) {
-        largest = anchors_of(k, l) > largest ? anchors_of(k, l) : largest;
-    }
-    work w;
-    w.keys = rcnn_cpu_take(scratch, (size_t)largest, sizeof *w.keys);
-    w.ranks = rcnn_cpu_take(scratch, (size_t)largest, sizeof *w.ranks);
-    w.spare_ranks = rcnn_cpu_take(scratch, (size_t)largest, sizeof *w.spare_ranks);
-    w.order = rcnn_cpu_take(scratch, (size_t)largest, sizeof *w.order);
-    w.spare_order = rcnn_cpu_take(scratch, (size_t)largest, sizeof *w.spare_order);
-    return w;
+    const int32_t levels = k->op.u.rpn_select.level_count;
+    const size_t images = (size_t)k->dst[3].dim[0], anchors = images * anchors_before(k, levels);
+    shared s;
+    s.levels = rcnn_cpu_take(scratch, images * (size_t)levels, sizeof *s.levels);
+    s.chunks = rcnn_cpu_take(scratch, images * (size_t)chunks_before(k, levels), sizeof *s.chunks);
+    s.work.keys = rcnn_cpu_take(scratch, anchors, sizeof *s.work.keys);
+    s.work.ranks = rcnn_cpu_take(scratch, anchors, sizeof *s.work.ranks);
+    s.work.spare_ranks = rcnn_cpu_take(scratch, anchors, sizeof *s.work.spare_ranks);
+    s.work.order = rcnn_cpu_take(scratch, anchors, sizeof *s.work.order);
+    s.work.spare_order = rcnn_cpu_take(scratch, anchors, sizeof *s.work.spare_order);
+    return s;
+}
+
+static work work_of(const rcnn_cpu_kernel *k, const shared *s, int32_t n, int32_t level)
+{
+    const size_t at = (size_t)n * anchors_before(k, k->op.u.rpn_select.level_count) + anchors_before(k, level);
+    return (work){.keys = s->work.keys + at,
+                  .ranks = s->work.ranks + at,
+                  .spare_ranks = s->work.spare_ranks + at,
+                  .order = s->work.order + at,
+                  .spare_order = s->work.spare_order + at};
 }
 
 static level_view view_of(const rcnn_cpu_kernel *k, const rcnn_args *args, int32_t n, int32_t level)
@@ -84,24 +139,29 @@ static level_view view_of(const rcnn_cpu_kernel *k, const rcnn_args *args, int32
     return v;
 }
 
-/* keys[i] of every anchor; the index of the first non-finite logit, or -1. */
-static int32_t read_keys(const level_view *v, uint32_t *keys)
+/* The first anchor from `from` on with a non-finite logit: there is one. */
+static int32_t find_bad(const level_view *v, int32_t from)
 {
     const int32_t anchors = v->op->u.rpn_select.anchor_count;
-    const float *cell = v->pred;
-    for (int32_t i = 0; i < v->total; i += anchors, cell += v->cell_stride) {
-        if (!rcnn_cpu_finite(cell, (size_t)anchors)) {
-            int32_t a = 0;
-            while (rcnn_cpu_finite(cell + a, 1)) {
-                a++;
-            }
-            return i + a;
-        }
+    while (rcnn_cpu_finite(v->pred + (size_t)(from / anchors) * v->cell_stride + from % anchors, 1)) {
+        from++;
+    }
+    return from;
+}
+
+/* keys[i] of anchors from .. to-1, which are whole cells; the first with a non-finite logit, or -1. */
+static int32_t read_keys(const level_view *v, int32_t from, int32_t to, uint32_t *keys)
+{
+    const int32_t anchors = v->op->u.rpn_select.anchor_count;
+    const float *cell = v->pred + (size_t)(from / anchors) * v->cell_stride;
+    uint32_t all_finite = 1;
+    for (int32_t i = from; i < to; i += anchors, cell += v->cell_stride) {
         for (int32_t a = 0; a < anchors; a++) {
+            all_finite &= rcnn_cpu_finite(cell + a, 1);
             keys[i + a] = rcnn_cpu_descending_key(cell[a]);
         }
     }
-    return -1;
+    return all_finite ? -1 : find_bad(v, from);
 }
 
 /* A logit so low that neither it nor anything below it reaches sigmoid(logit). */
@@ -126,25 +186,65 @@ static uint32_t rank_key(const level_view *v, uint32_t logit_key)
     return v->op->u.rpn_select.rank == RCNN_RANK_SIGMOID ? rcnn_cpu_descending_key(rcnn_cpu_sigmoid(logit)) : logit_key;
 }
 
-/* Candidates in index order: all that can be among the best v->keep. */
-static int32_t gather(const level_view *v, const work *w)
+/* The last key that can be among the best v->keep of these. */
+static uint32_t cut_of(const level_view *v, const uint32_t *keys, int32_t count)
 {
-    uint32_t cut = UINT32_MAX;
-    if (v->total > v->keep) {
-        cut = rcnn_cpu_kth_key(w->keys, v->total, v->keep);
-        if (v->op->u.rpn_select.rank == RCNN_RANK_SIGMOID) {
-            cut = rcnn_cpu_descending_key(below_ties(rcnn_cpu_value_of_key(cut)));
-        }
+    if (count <= v->keep) {
+        return UINT32_MAX;
     }
+    const uint32_t cut = rcnn_cpu_kth_key(keys, count, v->keep);
+    return v->op->u.rpn_select.rank == RCNN_RANK_SIGMOID
+               ? rcnn_cpu_descending_key(below_ties(rcnn_cpu_value_of_key(cut)))
+               : cut;
+}
+
+/* Of anchors from .. to-1, those that can be among the best of the level: their keys and numbers from `from` on, in order
+ * of the numbers. */
+static chunk_result reduce_chunk(const level_view *v, const work *w, int32_t from, int32_t to)
+{
+    chunk_result result = {.bad_anchor = read_keys(v, from, to, w->keys)};
+    if (result.bad_anchor >= 0) {
+        return result;
+    }
+    uint32_t *keys = w->keys + from;
+    int32_t *order = w->order + from;
+    const uint32_t cut = cut_of(v, keys, to - from);
+    for (int32_t i = 0; i < to - from; i++) {
+        order[result.count] = from + i; /* overwritten by the next one unless it stays */
+        result.count += keys[i] <= cut;
+    }
+    for (int32_t i = 0; i < result.count; i++) {
+        keys[i] = keys[order[i] - from];
+    }
+    return result;
+}
+
+/* Puts what the chunks left over together and reduces it once more; their number, or -1 and the bad anchor. */
+static int32_t join_chunks(const level_view *v, const work *w, const chunk_result *chunks, int32_t chunk_count,
+                           int32_t *bad_anchor)
+{
+    const int32_t chunk_anchors = CHUNK_CELLS * v->op->u.rpn_select.anchor_count;
     int32_t count = 0;
-    for (int32_t i = 0; i < v->total; i++) {
-        w->order[count] = i; /* overwritten by the next one unless it stays */
-        count += w->keys[i] <= cut;
+    for (int32_t c = 0; c < chunk_count; c++) {
+        if (chunks[c].bad_anchor >= 0) {
+            *bad_anchor = chunks[c].bad_anchor;
+            return -1;
+        }
+        const size_t from = (size_t)c * (size_t)chunk_anchors, left = (size_t)chunks[c].count;
+        memmove(w->keys + count, w->keys + from, left * sizeof *w->keys);
+        memmove(w->order + count, w->order + from, left * sizeof *w->order);
+        count += chunks[c].count;
     }
+    const uint32_t cut = cut_of(v, w->keys, count);
+    int32_t kept = 0;
     for (int32_t i = 0; i < count; i++) {
-        w->ranks[i] = rank_key(v, w->keys[w->order[i]]);
+        const uint32_t key = w->keys[i];
+        const int32_t anchor = w->order[i];
+        w->keys[kept] = key;
+        w->order[kept] = anchor;
+        kept += key <= cut;
     }
-    return count;
+    return kept;
 }
 
 static void anchor_of(const level_view *v, int32_t i, float box[4])
@@ -169,7 +269,7 @@ static bool large_enough(const level_view *v, const float *box)
     return v->op->u.rpn_select.min_inclusive ? width >= least && height >= least : width > least && height > least;
 }
 
-static void write_candidates(const level_view *v, const work *w, task_result *result)
+static void write_candidates(const level_view *v, const work *w, level_result *result)
 {
     const int32_t anchors = v->op->u.rpn_select.anchor_count;
     for (int32_t j = 0; j < v->keep; j++) {
@@ -194,13 +294,16 @@ static void write_candidates(const level_view *v, const work *w, task_result *re
     }
 }
 
-static task_result select_level(const level_view *v, const work *w)
+static level_result select_level(const level_view *v, const work *w, const chunk_result *chunks, int32_t chunk_count)
 {
-    task_result result = {.bad_anchor = read_keys(v, w->keys)};
-    if (result.bad_anchor >= 0) {
+    level_result result = {.bad_anchor = -1};
+    const int32_t count = join_chunks(v, w, chunks, chunk_count, &result.bad_anchor);
+    if (count < 0) {
         return result;
     }
-    const int32_t count = gather(v, w);
+    for (int32_t i = 0; i < count; i++) {
+        w->ranks[i] = rank_key(v, w->keys[i]);
+    }
     if (v->total > v->keep || !v->op->u.rpn_select.keep_order) {
         rcnn_cpu_sort_pairs(w->ranks, w->order, w->spare_ranks, w->spare_order, count);
     }
@@ -209,7 +312,7 @@ static task_result select_level(const level_view *v, const work *w)
 }
 
 /* Closes the gaps between the levels of one image; returns its number of candidates. */
-static int32_t close_gaps(const rcnn_cpu_kernel *k, const rcnn_args *args, int32_t n, const task_result *results)
+static int32_t close_gaps(const rcnn_cpu_kernel *k, const rcnn_args *args, int32_t n, const level_result *results)
 {
     const level_view first = view_of(k, args, n, 0);
     int32_t count = 0;
@@ -224,7 +327,7 @@ static int32_t close_gaps(const rcnn_cpu_kernel *k, const rcnn_args *args, int32
     return count;
 }
 
-static rcnn_status finish_image(const rcnn_cpu_kernel *k, const rcnn_args *args, int32_t n, const task_result *results,
+static rcnn_status finish_image(const rcnn_cpu_kernel *k, const rcnn_args *args, int32_t n, const level_result *results,
                                 rcnn_error *err)
 {
     for (int32_t l = 0; l < k->op.u.rpn_select.level_count; l++) {
@@ -238,24 +341,54 @@ static rcnn_status finish_image(const rcnn_cpu_kernel *k, const rcnn_args *args,
     return RCNN_OK;
 }
 
+/* Chunk number `task` of all chunks of the live images. */
+static void run_chunk(const rcnn_cpu_kernel *k, const rcnn_args *args, const shared *s, int32_t task)
+{
+    const int32_t per_image = chunks_before(k, k->op.u.rpn_select.level_count);
+    const int32_t n = task / per_image;
+    int32_t chunk = task % per_image, level = 0;
+    while (chunk >= chunks_of(k, level)) {
+        chunk -= chunks_of(k, level++);
+    }
+    const level_view v = view_of(k, args, n, level);
+    const work w = work_of(k, s, n, level);
+    const int32_t chunk_anchors = CHUNK_CELLS * k->op.u.rpn_select.anchor_count;
+    s->chunks[task] = reduce_chunk(&v, &w, chunk * chunk_anchors, smaller(v.total, (chunk + 1) * chunk_anchors));
+}
+
+static void run_level(const rcnn_cpu_kernel *k, const rcnn_args *args, const shared *s, int32_t task)
+{
+    const int32_t levels = k->op.u.rpn_select.level_count;
+    const int32_t n = task / levels, level = task % levels;
+    const level_view v = view_of(k, args, n, level);
+    const work w = work_of(k, s, n, level);
+    const chunk_result *chunks = s->chunks + n * chunks_before(k, levels) + chunks_before(k, level);
+    s->levels[task] = select_level(&v, &w, chunks, chunks_of(k, level));
+}
+
 static rcnn_status enqueue(rcnn_kernel *kernel, const rcnn_args *args, rcnn_error *err)
 {
     const rcnn_cpu_kernel *k = rcnn_cpu_kernel_of(kernel);
     const int32_t levels = k->op.u.rpn_select.level_count;
     const int32_t images = k->dst[3].dim[0];
     const int32_t live = smaller(args->frame->count, images);
-    rcnn_cpu_scratch shared = {.base = args->scratch};
-    task_result *results = rcnn_cpu_take(&shared, (size_t)images * (size_t)levels, sizeof *results);
-#pragma omp parallel for num_threads(k->threads) schedule(dynamic, 1)
-    for (int32_t task = 0; task < live * levels; task++) {
-        rcnn_cpu_scratch own = {.base = shared.base + shared.used + (size_t)rcnn_cpu_thread_index() * k->thread_bytes};
-        const work w = take_work(k, &own);
-        const level_view v = view_of(k, args, task / levels, task % levels);
-        results[task] = select_level(&v, &w);
+    const int32_t chunks = live * chunks_before(k, levels);
+    rcnn_cpu_scratch scratch = {.base = args->scratch};
+    const shared s = take_shared(k, &scratch);
+#pragma omp parallel num_threads(k->threads)
+    {
+#pragma omp for schedule(dynamic, 1)
+        for (int32_t task = 0; task < chunks; task++) {
+            run_chunk(k, args, &s, task);
+        }
+#pragma omp for schedule(dynamic, 1)
+        for (int32_t task = 0; task < live * levels; task++) {
+            run_level(k, args, &s, task);
+        }
     }
     memset(rcnn_cpu_output(k, args, 3), 0, (size_t)images * sizeof(int32_t));
     for (int32_t n = 0; n < live; n++) {
-        RCNN_TRY(finish_image(k, args, n, results + n * levels, err));
+        RCNN_TRY(finish_image(k, args, n, s.levels + n * levels, err));
     }
     return RCNN_OK;
 }
@@ -267,13 +400,9 @@ rcnn_status rcnn_cpu_prepare_rpn_select(rcnn_backend *backend, const rcnn_graph 
     *out = NULL;
     *scratch_bytes = 0;
     RCNN_TRY(rcnn_cpu_kernel_create(backend, graph, op, enqueue, &k, err));
-    rcnn_cpu_scratch own = {0};
-    take_work(k, &own);
-    k->thread_bytes = own.used;
-    rcnn_cpu_scratch all = {0};
-    rcnn_cpu_take(&all, (size_t)k->dst[3].dim[0] * (size_t)op->u.rpn_select.level_count, sizeof(task_result));
-    rcnn_cpu_take(&all, (size_t)k->threads, k->thread_bytes);
-    *scratch_bytes = all.used;
+    rcnn_cpu_scratch scratch = {0};
+    take_shared(k, &scratch);
+    *scratch_bytes = scratch.used;
     *out = &k->head;
     return RCNN_OK;
 }
