@@ -51,30 +51,48 @@ static bool is_product(rcnn_op_kind kind)
     return kind == RCNN_OP_CONV || kind == RCNN_OP_FC || kind == RCNN_OP_DECONV;
 }
 
-/* Factors are rounded beforehand (one_op_round), so products of half and TF32 numbers are exact in float. What is left:
- * matrix units drop bits below the last one of their float sums instead of rounding, in steps of 4 to 16 products, which
- * is at most n/4 * 2^-23 of a sum that stays in +-3; and a half result is rounded to 11 or 8 bits. Engines without bias
- * and residual of their own round the bare sum once more. */
+static rcnn_dtype stored_output(const one_op *t, bool float_output)
+{
+    return float_output ? RCNN_F32 : t->stored[t->op.output[0]];
+}
+
+/* Bytes: half a step, and a little where the step is not where ref has it because of the tolerance in float. Products: a
+ * whole one, since oneDNN saturates at -128. */
+static tolerance tolerance_of_bytes(const one_op *t, tolerance allowed)
+{
+    if (t->op.kind == RCNN_OP_MAXPOOL) {
+        return allowed; /* exact */
+    }
+    allowed.absolute += t->scale[t->op.output[0]] * (is_product(t->op.kind) ? 1.0f : 0.5f) * (1 + 1e-4f);
+    allowed.why = "as in float, rounded to a step";
+    return allowed;
+}
+
+/* Factors are rounded beforehand (one_op_round), so products of half, TF32 and byte numbers are exact in float. What is
+ * left: matrix units drop bits below the last one of their float sums instead of rounding, in steps of 4 to 16 products,
+ * which is at most n/4 * 2^-23 of a sum that stays in +-3; and a half result is rounded to 11 or 8 bits. Engines without
+ * bias and residual of their own round the bare sum once more. */
 tolerance tolerance_of(const one_op *t, one_op_type type, bool float_output)
 {
     tolerance allowed = tolerance_in_float(t);
-    if (type == ONE_OP_F32 || (allowed.absolute == 0 && allowed.relative == 0)) {
-        return allowed; /* exact: also in half precision, where ref's value is rounded to the type first */
-    }
+    const rcnn_dtype stored = stored_output(t, float_output);
     const bool product = is_product(t->op.kind);
-    if (product) {
+    if (product && type != ONE_OP_F32) {
         const float terms = (float)t->op.w.in * (float)t->op.w.kh * (float)t->op.w.kw;
         allowed.absolute = fmaxf(allowed.absolute, terms / 4 * 0x1p-23f * 3);
         allowed.why = "sums in float by matrix units";
     }
-    if (one_op_is_half(t, type, t->op.output[0]) && !float_output) {
-        const float unit = type == ONE_OP_F16 ? 0x1p-11f : 0x1p-8f;
-        allowed.absolute += product ? 3 * unit : 0;
-        allowed.relative += unit;
-        allowed.why = product
-                          ? "sums in float by matrix units, a result and at most one sum before it rounded to the type"
-                          : "as in float, rounded to the type";
+    if (stored == RCNN_I8 || stored == RCNN_U8) {
+        return tolerance_of_bytes(t, allowed);
     }
+    if (stored == RCNN_F32 || (allowed.absolute == 0 && allowed.relative == 0)) {
+        return allowed; /* exact: also in half precision, where ref's value is rounded to the type first */
+    }
+    const float unit = stored == RCNN_F16 ? 0x1p-11f : 0x1p-8f;
+    allowed.absolute += product ? 3 * unit : 0;
+    allowed.relative += unit;
+    allowed.why = product ? "sums in float by matrix units, a result and at most one sum before it rounded to the type"
+                          : "as in float, rounded to the type";
     return allowed;
 }
 
@@ -121,11 +139,20 @@ static void report(const compared *c, int32_t output, const difference *d, doubl
               (double)allowed.absolute, (double)allowed.relative, allowed.why);
 }
 
-/* What ref's value must become on the backend where nothing but rounding to the type may differ. */
-static float rounded_if_half(const compared *c, int32_t output, const tolerance *allowed, float want)
+/* What ref's value must become on the backend, where it does not fit into the type's range or nothing but rounding to the
+ * type may differ. */
+static float wanted(const compared *c, int32_t output, const tolerance *allowed, float want)
 {
-    const bool half = one_op_is_half(c->test, c->type, c->test->op.output[output]) && !c->float_output;
-    return half && is_exact(allowed) ? one_op_rounded(c->type, want) : want;
+    const rcnn_value_id id = c->test->op.output[output];
+    const rcnn_dtype stored = output == 0 ? stored_output(c->test, c->float_output) : RCNN_F32;
+    const float scale = c->test->scale[id];
+    if (is_exact(allowed)) {
+        return one_op_stored(stored, scale, want);
+    }
+    if (stored == RCNN_I8 || stored == RCNN_U8) {
+        return fminf(fmaxf(want, stored == RCNN_I8 ? -127 * scale : 0), (stored == RCNN_I8 ? 127 : 255) * scale);
+    }
+    return want;
 }
 
 static void compare_floats(const compared *c, const float *want, void *const *all_wanted, int32_t output)
@@ -135,7 +162,7 @@ static void compare_floats(const compared *c, const float *want, void *const *al
     difference d = {0};
     for (size_t e = 0; e < one_op_elements(c->test, c->test->op.output[output]); e++) {
         if (one_op_is_live(c->test, all_wanted, output, e)) {
-            compare_float(&d, &allowed, e, rounded_if_half(c, output, &allowed, want[e]), got[e]);
+            compare_float(&d, &allowed, e, wanted(c, output, &allowed, want[e]), got[e]);
         }
     }
     if (d.count) {
@@ -198,7 +225,7 @@ void compare_samples(const compared *c)
         if (one_op_is_live(t, c->got, 0, e)) {
             double want = op_expectation(t, e);
             size_t before = d.count;
-            compare_float(&d, &allowed, e, (float)want, got[e]);
+            compare_float(&d, &allowed, e, wanted(c, 0, &allowed, (float)want), got[e]);
             want_at_first = d.count == 1 && before == 0 ? want : want_at_first;
         }
     }

@@ -234,7 +234,8 @@ static const struct {
 } TYPES[ONE_OP_TYPE_COUNT] = {[ONE_OP_F32] = {"f32", RCNN_PRECISION_FP32},
                               [ONE_OP_TF32] = {"tf32", RCNN_PRECISION_TF32},
                               [ONE_OP_F16] = {"f16", RCNN_PRECISION_FP16},
-                              [ONE_OP_BF16] = {"bf16", RCNN_PRECISION_BF16}};
+                              [ONE_OP_BF16] = {"bf16", RCNN_PRECISION_BF16},
+                              [ONE_OP_INT8] = {"int8", RCNN_PRECISION_INT8}};
 
 const char *one_op_type_name(one_op_type type)
 {
@@ -255,6 +256,28 @@ float one_op_rounded(one_op_type type, float value)
         return test_half_float(test_half_bits(value));
     case ONE_OP_BF16:
         return test_bfloat16_float(test_bfloat16_bits(value));
+    default:
+        return value;
+    }
+}
+
+/* Of a value that rounds and saturates as I8 and U8 do. */
+static float quantised(float value, float low, float high)
+{
+    return fminf(fmaxf(rintf(value), low), high);
+}
+
+float one_op_stored(rcnn_dtype stored, float scale, float value)
+{
+    switch (stored) {
+    case RCNN_F16:
+        return one_op_rounded(ONE_OP_F16, value);
+    case RCNN_BF16:
+        return one_op_rounded(ONE_OP_BF16, value);
+    case RCNN_I8:
+        return quantised(value / scale, -127, 127) * scale;
+    case RCNN_U8:
+        return quantised(value / scale, 0, 255) * scale;
     default:
         return value;
     }
@@ -290,15 +313,84 @@ static bool is_feature(const one_op *t, int32_t i)
     }
 }
 
-bool one_op_is_half(const one_op *t, one_op_type type, rcnn_value_id id)
+/* The value that is a preprocessed image, or RCNN_NO_VALUE. */
+static rcnn_value_id image_of(const one_op *t)
 {
-    for (int32_t i = -1; is_half_type(type) && i < t->op.input_count; i++) {
-        if (is_feature(t, i) && id == (i < 0 ? t->op.output[0] : t->op.input[i])) {
-            return true;
+    const rcnn_op *op = &t->op;
+    if (op->kind == RCNN_OP_PREPROCESS) {
+        return op->output[0];
+    }
+    return op->kind == RCNN_OP_CONV && op->w.in == 3 && op->u.conv.groups == 1 ? op->input[0] : RCNN_NO_VALUE;
+}
+
+int32_t one_op_half_image(const one_op *t, one_op_type type)
+{
+    const rcnn_value_id id = image_of(t);
+    return is_half_type(type) && id != RCNN_NO_VALUE ? t->graph.values[id].desc.dim[3] : 0;
+}
+
+/* ----------------------------------------------------------------- mixes */
+
+/* Kinds of features with INT8: of input 0, of further inputs, of the output. Inputs are no more than what networks have
+ * in some place; every type stands in every place once. */
+static const struct mix {
+    const char *name;
+    rcnn_dtype first, others, output;
+} MIXES[] = {{"i8 + i8 > i8", RCNN_I8, RCNN_I8, RCNN_I8},     {"u8 + u8 > u8", RCNN_U8, RCNN_U8, RCNN_U8},
+             {"bf16 + i8 > i8", RCNN_BF16, RCNN_I8, RCNN_I8}, {"i8 + u8 > bf16", RCNN_I8, RCNN_U8, RCNN_BF16},
+             {"f32 + i8 > u8", RCNN_F32, RCNN_I8, RCNN_U8},   {"i8 + f32 > f32", RCNN_I8, RCNN_F32, RCNN_F32},
+             {"u8 + bf16 > i8", RCNN_U8, RCNN_BF16, RCNN_I8}, {"bf16 + u8 > u8", RCNN_BF16, RCNN_U8, RCNN_U8}};
+
+#define MIX_COUNT ((int32_t)(sizeof MIXES / sizeof MIXES[0]))
+
+const char *one_op_mix_name(const one_op *t, one_op_type type, int32_t mix)
+{
+    if (type == ONE_OP_INT8) {
+        return MIXES[mix].name;
+    }
+    return one_op_half_image(t, type) == 3 ? "3 channels" : "";
+}
+
+static bool takes_mix(const one_op *t, int32_t mix)
+{
+    switch (t->op.kind) {
+    case RCNN_OP_PREPROCESS: /* never bytes */
+        return false;
+    case RCNN_OP_MAXPOOL:
+        return mix < 2; /* one type and scale */
+    case RCNN_OP_MASK_LOGIT:
+        return mix < 2; /* one feature */
+    default:
+        return mix < MIX_COUNT;
+    }
+}
+
+static rcnn_dtype mixed_type(const one_op *t, int32_t mix, int32_t input)
+{
+    const bool alike = t->op.kind == RCNN_OP_ROI_ALIGN; /* all levels */
+    return input == 0 || alike ? MIXES[mix].first : MIXES[mix].others;
+}
+
+/* Says what type each feature is on the backend. */
+static bool choose_types(one_op *t, one_op_type type, int32_t mix)
+{
+    const rcnn_op *op = &t->op;
+    if (type == ONE_OP_INT8 && !takes_mix(t, mix)) {
+        return false;
+    }
+    const rcnn_dtype half = type == ONE_OP_F16 ? RCNN_F16 : RCNN_BF16;
+    for (int32_t i = 0; i < op->input_count && type != ONE_OP_TF32; i++) {
+        if (is_feature(t, i)) {
+            t->stored[op->input[i]] = type == ONE_OP_INT8 ? mixed_type(t, mix, i) : half;
         }
     }
-    return false;
+    if (is_feature(t, -1) && type != ONE_OP_TF32) {
+        t->stored[op->output[0]] = type == ONE_OP_INT8 ? MIXES[mix].output : half;
+    }
+    return true;
 }
+
+/* --------------------------------------------------------------- rounding */
 
 /* Gives the three-channel image `id` a fourth channel of zeros. */
 static void widen_image(one_op *t, rcnn_value_id id)
@@ -315,68 +407,161 @@ static void widen_image(one_op *t, rcnn_value_id id)
     value->bytes = pixels * 4 * sizeof(float);
 }
 
-static void round_all(float *data, size_t count, one_op_type type)
+/* Values become what their type can hold. The scale of bytes is that of the largest, so that all codes are in use. */
+static void round_input(one_op *t, one_op_type type, rcnn_value_id id)
 {
+    const rcnn_dtype stored = t->stored[id];
+    const size_t count = one_op_elements(t, id);
+    float *data = t->data[id];
+    float largest = 0;
     for (size_t i = 0; i < count; i++) {
-        data[i] = one_op_rounded(type, data[i]);
+        data[i] = stored == RCNN_U8 ? fabsf(data[i]) : data[i];
+        largest = fmaxf(largest, fabsf(data[i]));
+    }
+    t->scale[id] = stored == RCNN_I8 ? largest / 127 : stored == RCNN_U8 ? largest / 255 : 0;
+    for (size_t i = 0; i < count; i++) {
+        data[i] = type == ONE_OP_TF32 ? one_op_rounded(type, data[i]) : one_op_stored(stored, t->scale[id], data[i]);
     }
 }
 
-bool one_op_round(one_op *t, one_op_type type)
+/* Results are of order 1: some of them saturate. */
+static void scale_output(one_op *t)
+{
+    const rcnn_value_id id = t->op.output[0];
+    const float largest = t->op.kind == RCNN_OP_ROI_ALIGN ? 0.6f : 1.6f;
+    if (t->stored[id] == RCNN_I8 || t->stored[id] == RCNN_U8) {
+        t->scale[id] = largest / (t->stored[id] == RCNN_I8 ? 127 : 255);
+    }
+    if (t->op.kind == RCNN_OP_MAXPOOL) {
+        t->scale[id] = t->scale[t->op.input[0]];
+    }
+}
+
+/* Of an output channel the largest weight is code 127 or -127, so that backends find the scale; scales are powers of two,
+ * so that the weights are the same numbers in BF16. */
+static void quantise_channel(float *const *weights, size_t count)
+{
+    size_t largest = 0;
+    for (size_t i = 1; i < count; i++) {
+        largest = fabsf(*weights[i]) > fabsf(*weights[largest]) ? i : largest;
+    }
+    const float scale = exp2f(ceilf(log2f(fabsf(*weights[largest]) / 127)));
+    for (size_t i = 0; i < count; i++) {
+        *weights[i] = quantised(*weights[i] / scale, -126, 126) * scale;
+    }
+    *weights[largest] = copysignf(127 * scale, *weights[largest]);
+}
+
+/* Weights are [out][..]; DECONV's are [in][out][kh*kw]. */
+static void quantise_weights(one_op *t)
+{
+    const rcnn_op_weights *w = &t->op.w;
+    const bool inner = t->op.kind == RCNN_OP_DECONV;
+    const size_t taps = (size_t)w->kh * (size_t)w->kw, per_channel = (size_t)w->in * taps;
+    float **weights = must(malloc(per_channel * sizeof *weights));
+    for (size_t o = 0; o < (size_t)w->out; o++) {
+        for (size_t i = 0; i < per_channel; i++) {
+            const size_t at = inner ? (i / taps * (size_t)w->out + o) * taps + i % taps : o * per_channel + i;
+            weights[i] = t->weights + at;
+        }
+        quantise_channel(weights, per_channel);
+    }
+    free(weights);
+}
+
+static void round_weights(one_op *t, one_op_type type)
+{
+    const rcnn_op_weights *w = &t->op.w;
+    if (type == ONE_OP_INT8) {
+        quantise_weights(t);
+        return;
+    }
+    for (size_t i = 0; i < (size_t)w->out * (size_t)w->in * (size_t)w->kh * (size_t)w->kw; i++) {
+        t->weights[i] = one_op_rounded(type, t->weights[i]);
+    }
+}
+
+bool one_op_round(one_op *t, one_op_type type, int32_t mix)
 {
     const rcnn_op *op = &t->op;
     if (type == ONE_OP_F32) {
-        return true;
+        return mix == 0;
     }
-    if (!(type == ONE_OP_TF32 ? has_weights(op->kind) : is_feature(t, 0))) {
+    if (!(type == ONE_OP_TF32 ? has_weights(op->kind) : is_feature(t, 0)) || !choose_types(t, type, mix)) {
         return false;
     }
-    if (is_half_type(type) && op->kind == RCNN_OP_PREPROCESS) {
-        widen_image(t, op->output[0]);
-    } else if (is_half_type(type) && op->kind == RCNN_OP_CONV && op->w.in == 3 && op->u.conv.groups == 1) {
-        widen_image(t, op->input[0]);
+    if (type != ONE_OP_INT8 && mix > (one_op_half_image(t, type) ? 1 : 0)) {
+        return false;
+    }
+    if (mix == 0 && one_op_half_image(t, type)) {
+        widen_image(t, image_of(t));
     }
     for (int32_t i = 0; i < op->input_count; i++) {
         if (is_feature(t, i)) {
-            round_all(t->data[op->input[i]], one_op_elements(t, op->input[i]), type);
+            round_input(t, type, op->input[i]);
         }
     }
+    scale_output(t);
     if (has_weights(op->kind)) {
-        round_all(t->weights, (size_t)op->w.out * (size_t)op->w.in * (size_t)op->w.kh * (size_t)op->w.kw, type);
+        round_weights(t, type);
     }
     return true;
 }
 
-/* Host floats <-> the elements a value has on the backend. */
-static void to_backend(const rcnn_value *value, const void *src, void *dst)
+/* -------------------------------------------------------------- elements */
+
+/* Host floats <-> the elements a value has on the backend. Values that have one type in both are copied. */
+static void to_backend(const rcnn_value *host, const rcnn_value *value, const void *src, void *dst)
 {
     const float *from = src;
-    uint16_t *to = dst;
-    if (value->desc.dtype != RCNN_F16 && value->desc.dtype != RCNN_BF16) {
+    const bool same = host->desc.dtype == value->desc.dtype;
+    if (same) {
         memcpy(dst, src, value->bytes);
-        return;
     }
-    for (size_t i = 0; i < value->bytes / sizeof *to; i++) {
-        to[i] = value->desc.dtype == RCNN_F16 ? test_half_bits(from[i]) : test_bfloat16_bits(from[i]);
+    for (size_t i = 0; !same && i < host->bytes / sizeof *from; i++) {
+        switch (value->desc.dtype) {
+        case RCNN_F16:
+            ((uint16_t *)dst)[i] = test_half_bits(from[i]);
+            break;
+        case RCNN_BF16:
+            ((uint16_t *)dst)[i] = test_bfloat16_bits(from[i]);
+            break;
+        case RCNN_I8:
+            ((int8_t *)dst)[i] = (int8_t)rintf(from[i] / value->scale);
+            break;
+        default:
+            ((uint8_t *)dst)[i] = (uint8_t)rintf(from[i] / value->scale);
+        }
     }
 }
 
-static void from_backend(const rcnn_value *value, const void *src, void *dst)
+static void from_backend(const rcnn_value *host, const rcnn_value *value, const void *src, void *dst)
 {
-    const uint16_t *from = src;
     float *to = dst;
-    if (value->desc.dtype != RCNN_F16 && value->desc.dtype != RCNN_BF16) {
+    const bool same = host->desc.dtype == value->desc.dtype;
+    if (same) {
         memcpy(dst, src, value->bytes);
-        return;
     }
-    for (size_t i = 0; i < value->bytes / sizeof *from; i++) {
-        to[i] = value->desc.dtype == RCNN_F16 ? test_half_float(from[i]) : test_bfloat16_float(from[i]);
+    for (size_t i = 0; !same && i < host->bytes / sizeof *to; i++) {
+        switch (value->desc.dtype) {
+        case RCNN_F16:
+            to[i] = test_half_float(((const uint16_t *)src)[i]);
+            break;
+        case RCNN_BF16:
+            to[i] = test_bfloat16_float(((const uint16_t *)src)[i]);
+            break;
+        case RCNN_I8:
+            to[i] = ((const int8_t *)src)[i] * value->scale;
+            break;
+        default:
+            to[i] = ((const uint8_t *)src)[i] * value->scale;
+        }
     }
 }
 
 /* --------------------------------------------------------------- running */
 
-/* The op's graph with the types of the run. */
+/* The op's graph with the types of the run: floats for ref, whatever the op was rounded to. */
 static void make_graph(one_op_run *run, const one_op_how *how)
 {
     const one_op *t = run->test;
@@ -385,9 +570,10 @@ static void make_graph(one_op_run *run, const one_op_how *how)
     run->graph.precision = one_op_precision(how->type);
     memcpy(run->values, t->graph.values, (size_t)t->graph.value_count * sizeof *run->values);
     for (int32_t v = 0; v < t->graph.value_count; v++) {
-        if (one_op_is_half(t, how->type, v) && !(how->float_output && v == t->op.output[0])) {
-            run->values[v].desc.dtype = how->type == ONE_OP_F16 ? RCNN_F16 : RCNN_BF16;
-            run->values[v].bytes /= 2;
+        if (how->type != ONE_OP_F32 && t->stored[v] != RCNN_F32 && !(how->float_output && v == t->op.output[0])) {
+            run->values[v].desc.dtype = t->stored[v];
+            run->values[v].bytes = one_op_elements(t, v) * rcnn_dtype_bytes(t->stored[v]);
+            run->values[v].scale = t->scale[v];
         }
     }
 }
@@ -449,7 +635,7 @@ rcnn_status one_op_load(one_op_run *run, rcnn_error *err)
         uint8_t *image = must(malloc(bytes));
         memset(image, 0xff, bytes);
         if (v >= 0 && t->data[v]) {
-            to_backend(&run->values[v], t->data[v], image);
+            to_backend(&t->graph.values[v], &run->values[v], t->data[v], image);
         }
         rcnn_status status = write_memory(run, v < 0 ? run->scratch : run->value[v], image, bytes, err);
         free(image);
@@ -550,7 +736,7 @@ rcnn_status one_op_fetch(one_op_run *run, rcnn_error *err)
             status = check_guard(value, raw, err);
         }
         if (status == RCNN_OK) {
-            from_backend(value, raw, run->result[i]);
+            from_backend(&t->graph.values[id], value, raw, run->result[i]);
         }
         free(raw);
         RCNN_TRY(status);

@@ -11,8 +11,16 @@
 #define ONE_OP_IMAGES_MAX 8
 
 /* What features (activations) and weights are on a backend; boxes, scores and counts never change type, and ref has
- * floats always. */
-typedef enum one_op_type { ONE_OP_F32, ONE_OP_TF32, ONE_OP_F16, ONE_OP_BF16, ONE_OP_TYPE_COUNT } one_op_type;
+ * floats always. INT8: weights are bytes times a scale per output channel, features are I8, U8, BF16 or F32 value by
+ * value. */
+typedef enum one_op_type {
+    ONE_OP_F32,
+    ONE_OP_TF32,
+    ONE_OP_F16,
+    ONE_OP_BF16,
+    ONE_OP_INT8,
+    ONE_OP_TYPE_COUNT
+} one_op_type;
 
 /* Which elements of an output mean anything. */
 typedef enum one_op_live {
@@ -24,8 +32,10 @@ typedef enum one_op_live {
 typedef struct one_op {
     rcnn_op op; /* filled by the caller between begin and end */
     rcnn_graph graph;
-    void *data[ONE_OP_VALUES_MAX]; /* bytes of input value id, NULL for outputs  */
-    rcnn_value_id counts;          /* input that says how many rows live, or RCNN_NO_VALUE */
+    void *data[ONE_OP_VALUES_MAX];        /* bytes of input value id, NULL for outputs  */
+    rcnn_dtype stored[ONE_OP_VALUES_MAX]; /* element types of features on the backend, see one_op_round; F32 = 0 */
+    float scale[ONE_OP_VALUES_MAX];       /* of those that are I8 or U8                                          */
+    rcnn_value_id counts;                 /* input that says how many rows live, or RCNN_NO_VALUE */
     rcnn_frame frame;
     uint8_t *pixels[ONE_OP_IMAGES_MAX];
     float *weights, *bias;
@@ -53,15 +63,21 @@ void one_op_free(one_op *t);
 void one_op_retire(one_op *t);
 void one_op_free_retired(void);
 
-/* Makes an op fit for a type: its features and weights are rounded to it, so that ref computes from the same numbers; in
- * half precision images get a fourth channel of zeros. False when nothing of the op is of that type. */
-bool one_op_round(one_op *t, one_op_type type);
-/* The value as an element of the type. */
+/* Makes an op fit for a type: says what its features are on the backend, and rounds them and its weights to that, so that
+ * ref computes from the same numbers. There is more than one way for some types, its mixes, from 0 on: in half precision
+ * images have 4 channels, the last of zeros (mix 0), or 3 (mix 1); INT8 has many kinds of inputs and outputs. False when
+ * there is no such mix, or when nothing of the op is of that type. */
+bool one_op_round(one_op *t, one_op_type type, int32_t mix);
+/* The value as a half precision element of the type, or as a factor in TF32. */
 float one_op_rounded(one_op_type type, float value);
+/* The value as an element of a feature of that type and scale. */
+float one_op_stored(rcnn_dtype stored, float scale, float value);
 rcnn_precision one_op_precision(one_op_type type);
 const char *one_op_type_name(one_op_type type); /* "f32", .. */
-/* Has the type on the backend of a run of that type: features, in half precision. */
-bool one_op_is_half(const one_op *t, one_op_type type, rcnn_value_id id);
+/* What a mix is, in words; "" when there is but one. */
+const char *one_op_mix_name(const one_op *t, one_op_type type, int32_t mix);
+/* Channels of the image that the op reads or makes, when it does that in half precision; else 0. */
+int32_t one_op_half_image(const one_op *t, one_op_type type);
 
 size_t one_op_elements(const one_op *t, rcnn_value_id id);
 one_op_live one_op_live_of(const one_op *t, int32_t output);
@@ -87,7 +103,7 @@ typedef struct one_op_how {
     bool inplace;         /* give output 0 the memory of the input that op.inplace names          */
     rcnn_backend *shared; /* an opened backend, or NULL to open one                                */
     one_op_type type;     /* of an op that went through one_op_round                              */
-    bool float_output;    /* output 0 stays float in half precision, as predictions of a network do */
+    bool float_output;    /* output 0 stays float all the same, as predictions of a network do      */
 } one_op_how;
 
 /* *run is to be closed even after a failure. */

@@ -38,6 +38,7 @@ typedef struct subject {
     const char *label;
     one_op *test;
     one_op_type type;
+    const char *mix; /* its name */
     one_op_run ref;
 } subject;
 
@@ -217,19 +218,28 @@ static void check_as(const subject *s, const target *on, const one_op_how *how)
     one_op_close(&run);
 }
 
+/* The planner gives output 0 the memory of an input of as many bytes. */
+static bool may_overwrite(const one_op *t)
+{
+    const rcnn_op *op = &t->op;
+    return op->inplace >= 0 &&
+           rcnn_dtype_bytes(t->stored[op->input[op->inplace]]) == rcnn_dtype_bytes(t->stored[op->output[0]]);
+}
+
 static void check_backend(const subject *s, const target *on)
 {
     const one_op *t = s->test;
     one_op_how how = {.threads = s->settings->threads, .shared = on->shared, .type = s->type};
     check_as(s, on, &how);
-    if (t->op.inplace >= 0) {
+    if (may_overwrite(t)) {
         how.inplace = true;
         check_as(s, on, &how);
         how.inplace = false;
     }
+    const rcnn_dtype stored = t->stored[t->op.output[0]];
     const bool may_predict = (t->op.kind == RCNN_OP_CONV && !t->op.u.conv.relu && !t->op.u.conv.residual) ||
                              (t->op.kind == RCNN_OP_FC && !t->op.u.fc.relu);
-    if (may_predict && one_op_is_half(t, s->type, t->op.output[0])) {
+    if (may_predict && s->type != ONE_OP_INT8 && stored != RCNN_F32) { /* INT8 has mixes with float outputs */
         how.float_output = true;
         check_as(s, on, &how);
     }
@@ -313,8 +323,9 @@ static void run_on(const subject *s, const target *on)
     int count = levels_of(on->vt, levels);
     char text[192];
     for (int i = 0; i < count; i++) {
-        snprintf(text, sizeof text, "%s on %s%s%s%s%s", s->label, on->vt->name, levels[i][0] ? " " : "", levels[i],
-                 s->type != ONE_OP_F32 ? " " : "", s->type != ONE_OP_F32 ? one_op_type_name(s->type) : "");
+        snprintf(text, sizeof text, "%s on %s%s%s%s%s%s%s", s->label, on->vt->name, levels[i][0] ? " " : "", levels[i],
+                 s->type != ONE_OP_F32 ? " " : "", s->type != ONE_OP_F32 ? one_op_type_name(s->type) : "",
+                 s->mix[0] ? ", " : "", s->mix);
         current_case = text;
         setenv("RCNN_CPU_MASK", levels[i], 1);
         if (!s->settings->bench) {
@@ -326,42 +337,66 @@ static void run_on(const subject *s, const target *on)
     current_case = s->label;
 }
 
-static bool takes(const target *on, one_op_type type)
+/* The target computes in the type, and with images as wide as this op's. */
+static bool takes(const target *on, const subject *s)
 {
-    return on->precisions >> one_op_precision(type) & 1u;
+    const int32_t channels = one_op_half_image(s->test, s->type);
+    const int32_t wanted = on->vt->half_image_channels ? on->vt->half_image_channels : 3;
+    return (on->precisions >> one_op_precision(s->type) & 1u) && (channels == 0 || channels == wanted);
 }
+
+/* The case in one mix of a type on all targets; *ran when there was any. False when there is no such mix. */
+static bool run_mix(const settings *chosen, const char *label, const op_case *c, one_op_type type, int32_t mix,
+                    const target *targets, int32_t count, bool *ran)
+{
+    one_op t;
+    subject s = {.settings = chosen, .c = c, .label = label, .test = &t, .type = type};
+    c->build(&t, c->params);
+    const bool skip_ref = c->size == OP_LARGE && op_has_expectation(t.op.kind);
+    const one_op_how plain = {.threads = 1};
+    const bool fits = one_op_round(&t, type, mix);
+    bool wants_ref = !skip_ref && !chosen->bench;
+    current_case = label;
+    for (int32_t i = 0; fits && i < count; i++) {
+        if (!takes(&targets[i], &s) || (targets[i].vt == &rcnn_backend_ref && skip_ref)) {
+            continue;
+        }
+        s.mix = one_op_mix_name(&t, type, mix);
+        if (wants_ref && opened(&t, &rcnn_backend_ref, &plain, &s.ref)) {
+            run_once(c, &s.ref, one_op_enqueue);
+        }
+        wants_ref = false;
+        run_on(&s, &targets[i]);
+        *ran = true;
+    }
+    one_op_close(&s.ref);
+    one_op_retire(&t);
+    return fits;
+}
+
+static bool has_type(const target *targets, int32_t count, one_op_type type)
+{
+    for (int32_t i = 0; i < count; i++) {
+        if (targets[i].precisions >> one_op_precision(type) & 1u) {
+            return true;
+        }
+    }
+    return false;
+}
+
+#define MIXES_LARGE 3 /* of large shapes: all bytes, and the float features that stand between them */
 
 /* The case in one type on all targets. True when it ran on any. */
 static bool run_typed(const settings *chosen, const char *label, const op_case *c, one_op_type type,
                       const target *targets, int32_t count)
 {
-    one_op t;
-    subject s = {.settings = chosen, .c = c, .label = label, .test = &t, .type = type};
-    int32_t wanted = 0;
-    for (int32_t i = 0; i < count; i++) {
-        wanted += takes(&targets[i], type);
-    }
-    if (wanted == 0) {
-        return false;
-    }
+    const int32_t mixes = c->size == OP_LARGE && !chosen->bench ? MIXES_LARGE : INT32_MAX;
     bool ran = false;
-    c->build(&t, c->params);
-    const bool skip_ref = c->size == OP_LARGE && op_has_expectation(t.op.kind);
-    const one_op_how plain = {.threads = 1};
-    current_case = label;
-    if (one_op_round(&t, type)) {
-        if (!skip_ref && !chosen->bench && opened(&t, &rcnn_backend_ref, &plain, &s.ref)) {
-            run_once(c, &s.ref, one_op_enqueue);
-        }
-        for (int32_t i = 0; i < count; i++) {
-            if (takes(&targets[i], type) && !(targets[i].vt == &rcnn_backend_ref && skip_ref)) {
-                run_on(&s, &targets[i]);
-                ran = true;
-            }
+    for (int32_t mix = 0; mix < mixes && has_type(targets, count, type); mix++) {
+        if (!run_mix(chosen, label, c, type, mix, targets, count, &ran)) {
+            break;
         }
     }
-    one_op_close(&s.ref);
-    one_op_retire(&t);
     return ran;
 }
 
@@ -402,15 +437,20 @@ static bool open_target(const settings *s, const rcnn_backend_vt *vt, target *ou
     if ((s->backend && strcmp(s->backend, vt->name) != 0) || vt->probe(text, sizeof text) != RCNN_OK) {
         return false;
     }
-    if (vt->stage) {
-        const rcnn_backend_options options = {.num_threads = s->threads};
-        rcnn_error err = {0};
-        rcnn_precision automatic;
-        if (vt->open(&options, &out->shared, &err) != RCNN_OK) {
-            test_fail("opening %s: %s", vt->name, err.message);
-            return false;
-        }
-        out->precisions = vt->precisions ? vt->precisions(out->shared, &automatic) : out->precisions;
+    if (!vt->stage && !vt->precisions) {
+        return true;
+    }
+    const rcnn_backend_options options = {.num_threads = s->threads};
+    rcnn_error err = {0};
+    rcnn_precision automatic;
+    if (vt->open(&options, &out->shared, &err) != RCNN_OK) {
+        test_fail("opening %s: %s", vt->name, err.message);
+        return false;
+    }
+    out->precisions = vt->precisions ? vt->precisions(out->shared, &automatic) : out->precisions;
+    if (!vt->stage) {
+        vt->close(out->shared);
+        out->shared = NULL;
     }
     return true;
 }
@@ -466,7 +506,7 @@ int op_list_main(int argc, char **argv, const rcnn_backend_vt *const *backends, 
         .threads = 2, .type = ONE_OP_TYPE_COUNT, .backends = backends, .backend_count = count, .again = again};
     if (!parse(&s, argc, argv) || count > TARGETS_MAX) {
         fprintf(stderr,
-                "usage: %s [--large] [--bench] [--backend NAME] [--type f32|tf32|f16|bf16] [--threads N] "
+                "usage: %s [--large] [--bench] [--backend NAME] [--type f32|tf32|f16|bf16|int8] [--threads N] "
                 "[FILTER]\n",
                 argv[0]);
         return 2;
