@@ -130,8 +130,8 @@ void rcnn_cuda_free_host(rcnn_backend *backend, void *memory)
         return;
     }
     rcnn_error ignored;
-    if (rcnn_cuda_make_current(backend, &ignored) != RCNN_OK ||
-        rcnn_from_cuda(cudaFreeHost(memory), "releasing page-locked memory", &ignored) != RCNN_OK) {
+    (void)rcnn_cuda_make_current(backend, &ignored);
+    if (rcnn_from_cuda(cudaFreeHost(memory), "releasing page-locked memory", &ignored) != RCNN_OK) {
         complain(backend, &ignored);
     }
 }
