@@ -34,8 +34,8 @@ step_build() {
 }
 
 step_test() {
-    ctest --test-dir "$build" -L "gpu|ops|golden|api" --output-on-failure --output-junit "$PWD/$out/ctest_gpu.xml" \
-        -j 4 >"$out/ctest.log" 2>&1
+    ctest --test-dir "$build" -R "^gpu|test_(ops|spans|stages|end_to_end|nuclei|session|edges)$" -E emulated --output-on-failure \
+        --timeout 150 --output-junit "$(readlink -f "$out")/ctest_gpu.xml" -j 4 >"$out/ctest.log" 2>&1
     status=$?
     grep -E 'Test +#|tests passed|tests failed|did not run|Skipped|Failed|Total Test' "$out/ctest.log" | tail -60
     return $status
@@ -46,7 +46,7 @@ step_sanitize() {
     status=0
     for tool in memcheck racecheck initcheck; do
         for program in "tests/test_ops --backend cuda --type f16" "rcnn detect samples/tissue.jpg -m $model --device cuda --masks rle --json -"; do
-            compute-sanitizer --tool $tool --error-exitcode 9 $build/$program >"$out/sanitizer_$tool.log" 2>&1 ||
+            timeout 200 compute-sanitizer --tool $tool --error-exitcode 9 $build/$program >"$out/sanitizer_$tool.log" 2>&1 ||
                 { echo "$tool: $program: exit $?"; status=1; }
             echo "$tool: $program: $(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$out/sanitizer_$tool.log" | tail -1)"
         done
@@ -57,7 +57,7 @@ step_sanitize() {
 step_accuracy() {
     status=0
     for precision in fp32 tf32 fp16 bf16; do
-        "$rcnn" eval -m $model --images "$nuclei/img" -a "$nuclei/instances_val.json" --max-dets 1,10,400 --device cuda \
+        timeout 120 "$rcnn" eval -m $model --images "$nuclei/img" -a "$nuclei/instances_val.json" --max-dets 1,10,400 --device cuda \
             --precision $precision --json "$out/eval_$precision.json" >"$out/eval_$precision.log" 2>&1 || status=1
         echo "$precision: $(grep -E 'AP' "$out/eval_$precision.log" | head -8 | tr '\n' ' ')"
     done
@@ -67,7 +67,7 @@ step_accuracy() {
 bench_image() { ls "$nuclei"/bench.png 2>/dev/null || echo samples/crowded.png; }
 
 step_bench() {
-    python3 bench/compare_gpu.py --build "$build" --image "$(bench_image)" --model $model --commit "$commit" --work "$out/work" \
+    timeout 400 python3 bench/compare_gpu.py --build "$build" --image "$(bench_image)" --model $model --commit "$commit" --work "$out/work" \
         ${RCNN_GPU_BENCH:-} >"$out/gpu_compare.json" 2>"$out/bench.log" || { tail -20 "$out/bench.log"; return 1; }
     python3 - "$out/gpu_compare.json" <<'PY'
 import json, sys
@@ -84,7 +84,7 @@ PY
 step_quick() { RCNN_GPU_BENCH="--no-peer --rounds 2 --samples 60 ${RCNN_GPU_BENCH:-}" step_bench; }
 
 step_soak() {
-    "$build/bench/bench_gpu" -m $model --image "$out/work/small.ppm" --soak 10000 --sizes 50 >"$out/soak.jsonl" 2>"$out/soak.log" ||
+    timeout 400 "$build/bench/bench_gpu" -m $model --image "$out/work/small.ppm" --soak 10000 --sizes 50 >"$out/soak.jsonl" 2>"$out/soak.log" ||
         { tail -5 "$out/soak.log"; return 1; }
     cat "$out/soak.jsonl"
 }
