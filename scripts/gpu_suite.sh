@@ -30,7 +30,7 @@ say() { printf '\n== %s\n' "$*"; }
 
 step_build() {
     cmake --preset cuda -B "$build" -DRCNN_CUDA_ARCHITECTURES="${RCNN_GPU_ARCH:-90}" >"$out/configure.log" 2>&1 &&
-        cmake --build "$build" >"$out/build.log" 2>&1 || { tail -30 "$out/configure.log" "$out/build.log"; return 1; }
+        cmake --build "$build" >"$out/build.log" 2>&1 || { tail -n 30 "$out/configure.log"; tail -n 30 "$out/build.log"; return 1; }
 }
 
 step_test() {

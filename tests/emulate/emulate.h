@@ -32,7 +32,6 @@
 /* Blocks run one at a time; emulate.cpp finds these by their symbols and refills them, hence used. */
 #define __shared__      static __attribute__((used))
 #define __forceinline__ inline __attribute__((always_inline))
-#define __noinline__    __attribute__((noinline))
 #define __align__(n)    __attribute__((aligned(n)))
 #define __launch_bounds__(...)
 
