@@ -534,6 +534,13 @@ RCNN_API const char *rcnn_backend_name(int32_t index);
 /* One line or several about the device and library behind a backend, or why it is not usable. Writes at most capacity
  * bytes including NUL. Returns RCNN_OK when usable, DEVICE when not. */
 RCNN_API rcnn_status rcnn_backend_probe(int32_t index, char *text, size_t capacity);
+/* What a device reaches in a short test of its own, for scale: a product of square matrices, in 10^12 operations a second
+ * (a multiplication and an addition count two), and a copy in its memory, in 10^9 bytes read or written a second. A
+ * backend is opened for it, as of rcnn_session_options; precision AUTO is the backend's. Takes about a second, and on a
+ * GPU 2.2 GB of its memory. UNSUPPORTED for "ref", for INT8 and for precisions the backend lacks. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_device_peak(const char *backend, int32_t device, int32_t num_threads,
+                                                     rcnn_precision precision, double *tflops, double *gb_s,
+                                                     rcnn_error *err);
 
 /* -------------------------------------------------------------- evaluation */
 

@@ -14,7 +14,7 @@
 
 #include "graph/graph.h"
 
-#define RCNN_BACKEND_ABI   2
+#define RCNN_BACKEND_ABI   3
 #define RCNN_BACKEND_SLOTS 3
 
 typedef struct rcnn_backend rcnn_backend; /* each backend's own struct */
@@ -140,6 +140,9 @@ typedef struct rcnn_backend_vt {
     void (*counters)(const rcnn_backend *backend, rcnn_backend_counters *out);
     /* Several lines "op: engine, microseconds" on what prepare chose so far. */
     void (*describe_choices)(rcnn_backend *backend, char *text, size_t capacity);
+    /* A short test: 10^9 bytes read or written a second while a large block is copied in the backend's memory. NULL = the
+     * backend is not made for speed. */
+    rcnn_status (*copy_speed)(rcnn_backend *backend, double *gb_s, rcnn_error *err);
 } rcnn_backend_vt;
 
 #define RCNN_BACKEND_MARKS 32

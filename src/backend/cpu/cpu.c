@@ -260,4 +260,5 @@ const rcnn_backend_vt rcnn_backend_cpu = {
     .begin_run = cpu_begin_run,
     .end_run = cpu_end_run,
     .precisions = cpu_precisions,
+    .copy_speed = rcnn_cpu_copy_speed,
 };

@@ -14,6 +14,9 @@ struct rcnn_kernel {
 /* Threads that a parallel region of this backend may use. */
 int32_t rcnn_cpu_threads(const rcnn_backend *backend);
 
+/* The table's entry; copy_speed.c. */
+rcnn_status rcnn_cpu_copy_speed(rcnn_backend *backend, double *gb_s, rcnn_error *err);
+
 /* rcnn_cpu_prepare_<op>: makes the kernel of one op. */
 #define OP(KIND, name, help)                                                                                           \
     rcnn_status rcnn_cpu_prepare_##name(rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op,             \

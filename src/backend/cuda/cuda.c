@@ -311,4 +311,5 @@ const rcnn_backend_vt rcnn_cuda_backend = {
     .marks_ms = rcnn_cuda_marks_ms,
     .counters = cuda_counters,
     .describe_choices = rcnn_cuda_engines_describe,
+    .copy_speed = rcnn_cuda_copy_speed,
 };

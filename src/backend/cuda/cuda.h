@@ -158,6 +158,7 @@ rcnn_status rcnn_cuda_by_rows(rcnn_backend *backend, const int32_t *counts, int3
 rcnn_status rcnn_cuda_engines_open(rcnn_backend *backend, rcnn_error *err);
 void rcnn_cuda_engines_close(rcnn_backend *backend); /* these and all other close functions: also when never opened */
 void rcnn_cuda_engines_describe(rcnn_backend *backend, char *text, size_t capacity); /* describe_choices */
+rcnn_status rcnn_cuda_copy_speed(rcnn_backend *backend, double *gb_s, rcnn_error *err);
 rcnn_status rcnn_cuda_dnn_open(rcnn_backend *backend, rcnn_error *err);
 void rcnn_cuda_dnn_close(rcnn_backend *backend);
 
