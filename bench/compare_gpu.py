@@ -2,10 +2,10 @@
 """rcnn and torchvision on a GPU, alternating in one session of the machine; prints one JSON object.
 
     compare_gpu.py --build BUILD --image FILE --model FILE [--python PYTHON] [--rounds 3] [--samples 60] [--peer-samples 15]
-                   [--work DIR] [--commit TEXT]
+                   [--work DIR] [--commit TEXT] [--tune] [--no-peer] [--max-autotune] [--peer-device cuda]
 
-The picture is resized to 1333x800 and 3840x2304 once. bench_gpu and peers/torchvision_gpu.py are started once and take
-turns, a round each. A copy and a matrix product of the same session give the device's own ceilings. No accuracy here:
+The picture is resized to 1333x800 and 3840x2304 once. peers/torchvision_gpu.py is started and warmed up before bench_gpu,
+so that neither tunes beside the other; then they take turns, a round each. A copy and a matrix product of the same session give the device's own ceilings. No accuracy here:
 the same session's `rcnn eval` prints it (scripts/gpu_suite.sh).
 """
 import argparse
@@ -57,9 +57,12 @@ class Turn:
     def __call__(self):
         self.process.stdin.write("\n")
         self.process.stdin.flush()
+        return self.answer()
+
+    def answer(self):
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"compare_gpu: {self.process.args[0]} ended: {self.process.wait()}")
+            raise SystemExit(f"compare_gpu: {self.process.args[:2]} ended with status {self.process.wait()}")
         return json.loads(line)
 
     def end(self):
@@ -80,6 +83,8 @@ def main():
     parser.add_argument("--commit", default="unknown")
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--no-peer", action="store_true")
+    parser.add_argument("--max-autotune", action="store_true", help="the peer's compiler times its own convolutions too: minutes")
+    parser.add_argument("--peer-device", default="cuda", choices=("cuda", "cpu"), help="cpu tries the peer without a GPU")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     small, large, state = (args.work / n for n in ("small.ppm", "large.ppm", "state.safetensors"))
@@ -88,19 +93,24 @@ def main():
     subprocess.run([args.python, "-c", resize, args.image, small, large], check=True)
     ours = [args.build / "bench" / "bench_gpu", "-m", args.model, "--image", small, "--large", large, "--samples",
             args.samples, "--wait"] + (["--tune"] if args.tune else [])
-    turns = {"rcnn": Turn(ours)}
+    turns = {}
     if not args.no_peer:
         subprocess.run([args.build / "rcnn", "convert", args.model, state, "--names", "torchvision"],
                        check=True, stdout=subprocess.DEVNULL)
         turns["peer"] = Turn([args.python, HERE / "peers" / "torchvision_gpu.py", "--state", state, "--image", small,
-                              "--large", large, "--samples", args.peer_samples, "--wait"])
+                              "--large", large, "--samples", args.peer_samples, "--device", args.peer_device, "--wait"]
+                             + (["--max-autotune"] if args.max_autotune else []))
+        turns["peer"].answer()
+    turns["rcnn"] = Turn(ours)
     rounds = {name: [] for name in turns}
     for _ in range(args.rounds):
         for name, turn in turns.items():
             rounds[name].append(turn())
     for turn in turns.values():
         turn.end()
-    ceilings = json.loads(subprocess.run([args.python, "-c", CEILINGS], check=True, capture_output=True, text=True).stdout)
+    ceilings = None
+    if args.peer_device == "cuda":
+        ceilings = json.loads(subprocess.run([args.python, "-c", CEILINGS], check=True, stdout=subprocess.PIPE, text=True).stdout)
     out = {"schema": 1, "bench": "compare_gpu", "commit": args.commit, "ceilings": ceilings, "image": pathlib.Path(args.image).name,
            "rounds": args.rounds, **{name: merge(r) for name, r in rounds.items()}}
     if "peer" in out:

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Times torchvision's Mask R-CNN R50-FPN on a GPU, as a peer of `rcnn`.
 
-    torchvision_gpu.py --state FILE --image FILE --large FILE [--samples 20] [--wait]
+    torchvision_gpu.py --state FILE --image FILE --large FILE [--samples 20] [--max-autotune] [--device cuda] [--wait]
 
 --state is a safetensors file of torchvision's names (`rcnn convert --names torchvision`). One image a run at 1333x800
 and 3840x2304 bounds, host u8 pixels in, boolean masks of the whole image copied to the host, at most 100 detections,
 fp16 autocast. Beside it the backbone, FPN and RPN head alone in fp16, channels last, under torch.compile in a CUDA
-graph: device time of a replay by events. Prints one JSON object a round; --wait: a round for every line of standard
-input.
+graph: device time of a replay by events; --max-autotune lets the compiler time its own convolutions too, which takes
+minutes. Prints one JSON line "ready" after the warm-up, then one JSON object a round; --wait: a round for every line of
+standard input. --device cpu runs the same steps without half precision, compiler and graph, to try the script.
 """
 import argparse
 import json
@@ -24,14 +25,14 @@ from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 
-def load(path, sizes):
+def load(path, sizes, device):
     state = load_file(path)
     backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, norm_layer=torch.nn.BatchNorm2d,
                                    trainable_layers=5)
     model = MaskRCNN(backbone, num_classes=state["roi_heads.box_predictor.cls_score.weight"].shape[0],
                      box_detections_per_img=100, min_size=sizes[1], max_size=sizes[0])
     model.load_state_dict(state)
-    return model.eval().cuda()
+    return model.eval().to(device)
 
 
 def pixels(path):
@@ -46,9 +47,9 @@ def summary(samples):
             "p90_ms": round(pick(0.9), 4), "samples": [round(s, 4) for s in samples]}
 
 
-def detect(model, image):
-    with torch.inference_mode(), torch.autocast("cuda", dtype=torch.float16):
-        found = model([image.cuda().float() / 255])[0]
+def detect(model, image, device):
+    with torch.inference_mode(), torch.autocast(device, dtype=torch.float16, enabled=device == "cuda"):
+        found = model([image.to(device).float() / 255])[0]
         masks = (found["masks"] > 0.5).cpu()
         found["boxes"].cpu(), found["scores"].cpu(), found["labels"].cpu()
     return masks.shape[0]
@@ -68,9 +69,10 @@ class Dense(torch.nn.Module):
 
 
 class DenseGraph:
-    def __init__(self, model, n, height, width):
+    def __init__(self, model, n, height, width, max_autotune):
         dense = Dense(model).half().to(memory_format=torch.channels_last)
-        compiled = torch.compile(dense, mode="max-autotune-no-cudagraphs")
+        # dynamic=False: else the second size would make the compiler write kernels for any size
+        compiled = torch.compile(dense, dynamic=False, mode="max-autotune-no-cudagraphs" if max_autotune else None)
         self.input = torch.rand(n, 3, height, width, device="cuda").half().to(memory_format=torch.channels_last)
         with torch.inference_mode():
             for _ in range(3):
@@ -99,24 +101,30 @@ def main():
     parser.add_argument("--image", required=True)
     parser.add_argument("--large", required=True)
     parser.add_argument("--samples", default=20, type=int)
+    parser.add_argument("--max-autotune", action="store_true")
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--wait", action="store_true")
     args = parser.parse_args()
     torch.backends.cudnn.benchmark = True
-    cases = {"1333x800": (load(args.state, (1333, 800)), pixels(args.image)),
-             "3840x2304": (load(args.state, (3840, 2304)), pixels(args.large))}
-    graphs = {"1344x800": DenseGraph(load(args.state, (1333, 800)), 1, 800, 1344),
-              "3840x2304": DenseGraph(load(args.state, (1333, 800)), 1, 2304, 3840)}
+    images = {"1333x800": pixels(args.image), "3840x2304": pixels(args.large)}
+    cases = {name: (load(args.state, (image.shape[2], image.shape[1]), args.device), image) for name, image in images.items()}
     for model, image in cases.values():
         for _ in range(3):
-            detect(model, image)
+            detect(model, image, args.device)
+    graphs = {}
+    if args.device == "cuda":
+        graphs = {f"{width}x{height}": DenseGraph(load(args.state, (1333, 800), "cuda"), 1, height, width, args.max_autotune)
+                  for width, height in ((1344, 800), (3840, 2304))}
+    print(json.dumps({"ready": True}), flush=True)
     while not args.wait or sys.stdin.readline():
         round_ = {}
         for name, (model, image) in cases.items():
             times = []
             for _ in range(args.samples):
-                torch.cuda.synchronize()
+                if args.device == "cuda":
+                    torch.cuda.synchronize()
                 start = time.perf_counter()
-                found = detect(model, image)
+                found = detect(model, image, args.device)
                 times.append((time.perf_counter() - start) * 1000)
             round_["torchvision_fp16_autocast_" + name] = {**summary(times), "detections": found}
         for name, graph in graphs.items():
