@@ -1,12 +1,16 @@
 /* The pipeline on a GPU through the public interface: latency, throughput, stages, and a soak.
  *
  *   bench_gpu -m MODEL --image FILE --large FILE [--device N] [--samples N] [--warmup N] [--tune] [--wait]
+ *   bench_gpu -m MODEL --image FILE --ops [--samples N] [--warmup N] [--device N] [--tune]
  *   bench_gpu -m MODEL --image FILE --soak N [--sizes N] [--device N]
  *
  * --image is used as it is at 1333x800 network bounds, --large at 3840x2304. Every round runs all cases, so that a slow
  * spell of the machine meets all of them, and prints one JSON object on one line. --wait: a round for every line read
  * from standard input, so that a script can alternate this process with others (bench/compare_gpu.py). Spans: from the
- * call with host pixels to the return with results on the host. */
+ * call with host pixels to the return with results on the host.
+ *
+ * --ops: a JSON line for every kernel of a run in fp16 at 1333x800 with raw masks, in the order they run: median of 30 runs
+ * after 10, arithmetic and memory traffic. */
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +23,7 @@
 #define BATCH_MAX   16
 #define CASES_MAX   20
 
-typedef enum bench_kind { LATENCY, THROUGHPUT, STAGED } bench_kind;
+typedef enum bench_kind { LATENCY, THROUGHPUT, STAGED, STEPS } bench_kind;
 
 typedef struct bench_case {
     const char *name;
@@ -55,7 +59,7 @@ static const bench_case CASES[] = {
 typedef struct options {
     const char *model, *image, *large, *filter;
     int32_t device, samples, warmup, soak, sizes;
-    bool tune, wait;
+    bool tune, wait, ops;
 } options;
 
 typedef struct prepared {
@@ -108,7 +112,7 @@ static rcnn_status open_session(const options *o, const rcnn_model *model, const
     s.max_detections = 100;
     s.long_side = c->large ? 3840 : 1333;
     s.short_side = c->large ? 2304 : 800;
-    s.staged = c->kind == STAGED;
+    s.staged = c->kind == STEPS ? 2 : c->kind == STAGED;
     s.tune = o->tune;
     s.score_threshold = threshold;
     return rcnn_session_create(model, &s, out, err);
@@ -291,6 +295,60 @@ static rcnn_status run_cases(const options *o, const rcnn_model *model, const rc
     return status;
 }
 
+/* ------------------------------------------------------------- kernels */
+
+/* us [samples][steps]; filled run by run. */
+static rcnn_status sample_steps(const options *o, prepared *p, double *us, int32_t steps, rcnn_error *err)
+{
+    rcnn_status status = RCNN_OK;
+    for (int32_t i = 0; i < o->samples && status == RCNN_OK; i++) {
+        status = rcnn_session_run(p->session, p->views, p->c->batch, &p->results, err);
+        for (int32_t s = 0; s < steps && status == RCNN_OK; s++) {
+            rcnn_step_time step;
+            status = rcnn_session_step_get(p->session, s, &step);
+            us[i * steps + s] = 1e3 * step.ms;
+        }
+    }
+    return status;
+}
+
+static void print_steps(const options *o, const rcnn_session *session, const double *us, int32_t steps)
+{
+    for (int32_t s = 0; s < steps; s++) {
+        double sorted[SAMPLES_MAX];
+        rcnn_step_time step;
+        for (int32_t i = 0; i < o->samples; i++) {
+            sorted[i] = us[i * steps + s];
+        }
+        qsort(sorted, (size_t)o->samples, sizeof *sorted, ascending);
+        if (rcnn_session_step_get(session, s, &step) == RCNN_OK) {
+            printf(
+                "{\"step\": \"%s\", \"stage\": \"%s\", \"ops\": %d, \"us\": %.2f, \"gflop\": %.6g, \"gbyte\": %.6g}\n",
+                step.name, step.stage, step.ops, sorted[o->samples / 2], step.gflop, step.gbyte);
+        }
+    }
+}
+
+static rcnn_status run_ops(const options *o, const rcnn_model *model, const rcnn_image_view *view, rcnn_error *err)
+{
+    static const bench_case c = {"ops", STEPS, false, 1, RCNN_PRECISION_FP16, RCNN_MASK_RAW, -1};
+    prepared p = {.c = &c};
+    double *us = NULL;
+    rcnn_status status = prepare(o, model, view, &p, err);
+    const int32_t steps = rcnn_session_step_count(p.session);
+    if (status == RCNN_OK) {
+        us = calloc((size_t)o->samples * (size_t)steps, sizeof *us);
+        status = us ? sample_steps(o, &p, us, steps, err) : RCNN_ERR_MEMORY;
+    }
+    if (status == RCNN_OK) {
+        print_steps(o, p.session, us, steps);
+    }
+    free(us);
+    rcnn_results_destroy(p.results);
+    rcnn_session_destroy(p.session);
+    return status;
+}
+
 /* ------------------------------------------------------------- soak */
 
 static long resident_kb(void)
@@ -354,8 +412,8 @@ static bool parse(int argc, char **argv, options *o)
                      {"--case", &o->filter, NULL},   {"--device", NULL, &o->device}, {"--samples", NULL, &o->samples},
                      {"--warmup", NULL, &o->warmup}, {"--soak", NULL, &o->soak},     {"--sizes", NULL, &o->sizes}};
         bool found = false;
-        if (strcmp(argv[i], "--tune") == 0 || strcmp(argv[i], "--wait") == 0) {
-            *(argv[i][2] == 't' ? &o->tune : &o->wait) = true;
+        if (strcmp(argv[i], "--tune") == 0 || strcmp(argv[i], "--wait") == 0 || strcmp(argv[i], "--ops") == 0) {
+            *(argv[i][2] == 't' ? &o->tune : argv[i][2] == 'w' ? &o->wait : &o->ops) = true;
             continue;
         }
         for (size_t k = 0; value && k < sizeof known / sizeof known[0]; k++) {
@@ -373,12 +431,15 @@ static bool parse(int argc, char **argv, options *o)
         }
         i++;
     }
+    if (o->samples == 0) {
+        o->samples = o->ops ? 30 : 100;
+    }
     return o->image && o->samples >= 1 && o->samples <= SAMPLES_MAX && o->sizes >= 1;
 }
 
 int main(int argc, char **argv)
 {
-    options o = {.model = "models/mask_rcnn_r50_fpn_nuclei.safetensors", .samples = 100, .warmup = 10, .sizes = 50};
+    options o = {.model = "models/mask_rcnn_r50_fpn_nuclei.safetensors", .warmup = 10, .sizes = 50};
     rcnn_error err = {0};
     rcnn_model *model = NULL;
     rcnn_image *small = NULL, *large = NULL;
@@ -399,7 +460,9 @@ int main(int argc, char **argv)
         if (large) {
             rcnn_image_get_view(large, &large_view);
         }
-        status = o.soak ? soak(&o, model, &view, &err) : run_cases(&o, model, &view, large ? &large_view : NULL, &err);
+        status = o.soak  ? soak(&o, model, &view, &err)
+                 : o.ops ? run_ops(&o, model, &view, &err)
+                         : run_cases(&o, model, &view, large ? &large_view : NULL, &err);
     }
     if (status != RCNN_OK) {
         fprintf(stderr, "bench_gpu: %s\n", err.message);

@@ -400,8 +400,9 @@ typedef struct rcnn_session_options {
     int32_t host_preprocess;  /* 1: resize and normalise on the CPU also with a GPU, images are in host memory then;
                                  default 0                                                                            */
     int32_t staged;           /* 1: device time of each stage by events (rcnn_results_stage_ms), stages do not overlap;
-                                 default 0: with a GPU only the total, the stage postprocess (its part on the host) and
-                                 preprocess on the host are known. Runs under way do not overlap either             */
+                                 2: also that of each kernel (rcnn_session_step_get); default 0: with a GPU only the
+                                 total, the stage postprocess (its part on the host) and preprocess on the host are
+                                 known. With 1 and 2 runs under way do not overlap either                           */
     int32_t tune;             /* 1: time the engines of each convolution when a shape is first seen and remember the
                                  best in the cache file; default 0: heuristics and what was remembered                */
     int32_t max_plans;        /* shapes kept prepared, the least recently used makes room; 0 (default) = 64           */
@@ -524,6 +525,26 @@ RCNN_API const char *rcnn_stage_name(int32_t stage);
 /* Milliseconds the run that made these results spent in a stage (all its images together); stage -1 = the whole run
  * from entry to return, or from the entry of submit to the return of collect. 0 when out of range. */
 RCNN_API double rcnn_results_stage_ms(const rcnn_results *results, int32_t stage);
+
+/* One kernel of a run: an op of the plan, or several that run as one. */
+typedef struct rcnn_step_time {
+    const char *name;    /* of the op, or of the first and the last one: "layer1.0.conv1..layer1.0.conv3"             */
+    const char *stage;   /* "backbone"                                                                                */
+    int32_t ops;         /* of the plan                                                                               */
+    double begin_ms, ms; /* since the beginning of the first kernel; length                                           */
+    double gflop, gbyte; /* arithmetic (a multiply-add is 2) of convolutions and inner products; what must pass to or
+                            from memory: weights, and each value that the kernel reads or writes, once. Rows of RoIs
+                            count as far as they were there in this run, lists of boxes with their whole capacity     */
+} rcnn_step_time;
+/* Kernels of the last collected run of a session made with staged = 2 (of rcnn_session_run: of its last max_batch images or
+ * fewer), in the order they ran, as "kernels" of rcnn_session_plan_json has them. 0 before the first run, after one that
+ * failed and while runs are under way.
+ * On a GPU a kernel's time is that between two events on the device, of which recording takes a microsecond or two; what is
+ * recorded for several numbers of rows is one kernel, whose time is that of the choice and of what was chosen. Elsewhere it
+ * is that of the host's clock. */
+RCNN_API int32_t rcnn_session_step_count(const rcnn_session *session);
+/* index 0 .. count-1; ARGUMENT when out of range. Strings live until the session's next run. */
+RCNN_API rcnn_status rcnn_session_step_get(const rcnn_session *session, int32_t index, rcnn_step_time *out);
 
 /* ---------------------------------------------------------------- backends */
 

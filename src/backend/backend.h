@@ -145,7 +145,7 @@ typedef struct rcnn_backend_vt {
     rcnn_status (*copy_speed)(rcnn_backend *backend, double *gb_s, rcnn_error *err);
 } rcnn_backend_vt;
 
-#define RCNN_BACKEND_MARKS 32
+#define RCNN_BACKEND_MARKS 512 /* one for every kernel of the deepest networks, and some more */
 
 /* The backends' tables. cpu exists in builds with oneDNN (RCNN_HAVE_ONEDNN); cuda is a module of its own, opened on
  * request by cuda_module.c. */

@@ -213,6 +213,20 @@ const char *rcnn_op_kind_name(rcnn_op_kind kind);
 /* Multiply-accumulates of an op at full capacity (0 for ops without arithmetic to speak of). */
 int64_t rcnn_op_macs(const rcnn_graph *graph, const rcnn_op *op);
 
+/* How many packed rows of a counts value a run had: the sum of its numbers. */
+typedef struct rcnn_live_rows {
+    rcnn_value_id counts;
+    int64_t rows; /* below 0: not known, the capacity stands for them */
+} rcnn_live_rows;
+typedef struct rcnn_cost {
+    double flop;  /* 2 a multiply-accumulate */
+    double bytes; /* weights, and values that are read or written, each once */
+} rcnn_cost;
+/* Of ops first .. first+count-1 as one kernel: values between them cost nothing unless rcnn_graph_fuse kept them. Packed
+ * rows count as far as they are live, all other values with their capacity. */
+rcnn_cost rcnn_graph_cost(const rcnn_graph *graph, int32_t first, int32_t count, const rcnn_live_rows *live,
+                          int32_t live_count);
+
 /* ------------------------------------------------------------- planning */
 
 /* Ops first .. first+count-1 run as one kernel: for the planner what it reads is alive until its last op and what it

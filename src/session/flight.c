@@ -118,12 +118,13 @@ static void free_oldest(rcnn_session *s)
     s->pending--;
 }
 
-static rcnn_status add_stage_times(rcnn_session *s, const rcnn_flight *flight, rcnn_results *results, rcnn_error *err)
+/* ms: between marks, where there are any. */
+static rcnn_status add_stage_times(rcnn_session *s, const rcnn_flight *flight, rcnn_results *results,
+                                   double ms[RCNN_BACKEND_MARKS], rcnn_error *err)
 {
     results->stage_ms[RCNN_STAGE_preprocess] += flight->host_ms;
     const rcnn_plan *plan = flight->plan;
-    if (s->staged) {
-        double ms[RCNN_BACKEND_MARKS] = {0};
+    if (s->time_stages) {
         RCNN_TRY(s->vt->marks_ms(s->backend, plan->mark_count, ms, err));
         for (int32_t i = 0; i + 1 < plan->mark_count; i++) {
             results->stage_ms[plan->mark_stage[i]] += ms[i];
@@ -137,12 +138,14 @@ static rcnn_status land(rcnn_session *s, int32_t slot, rcnn_results *results, rc
 {
     const rcnn_flight *flight = &s->flights[slot];
     rcnn_delivered delivered = {0};
+    double ms[RCNN_BACKEND_MARKS];
     s->current = NULL;
     RCNN_TRY(s->vt->wait(s->backend, slot, err));
-    RCNN_TRY(add_stage_times(s, flight, results, err));
+    RCNN_TRY(add_stage_times(s, flight, results, ms, err));
     s->vt->delivered(s->backend, slot, &flight->plan->graph, &flight->plan->delivery, &delivered);
     s->current = flight->number == s->starts ? flight->plan : NULL;
-    return take(s, flight->plan, &flight->frame, &delivered, results, err);
+    RCNN_TRY(take(s, flight->plan, &flight->frame, &delivered, results, err));
+    return s->time_steps ? rcnn_session_keep_steps(s, flight->plan, ms, &delivered, err) : RCNN_OK;
 }
 
 /* A flight that somebody will collect lands before that: into results of its own. */
@@ -187,6 +190,7 @@ rcnn_status rcnn_session_land_all(rcnn_session *s, rcnn_error *err)
 void rcnn_session_abandon(rcnn_session *s)
 {
     bool running = false;
+    s->step_count = 0;
     while (s->pending > 0) {
         running = running || oldest_flight(s)->state == RCNN_FLIGHT_RUNNING;
         free_oldest(s);
@@ -211,7 +215,7 @@ static rcnn_status preprocess_on_host(rcnn_session *s, rcnn_flight *flight, rcnn
     if (s->host_vt->begin_run) {
         s->host_vt->begin_run(s->host);
     }
-    rcnn_status status = rcnn_plan_run(plan, s->host_vt, s->host, s->host_scratch, &flight->frame, stage_ms, err);
+    rcnn_status status = rcnn_plan_run(plan, s->host_vt, s->host, s->host_scratch, &flight->frame, stage_ms, NULL, err);
     if (s->host_vt->end_run) {
         s->host_vt->end_run(s->host);
     }
@@ -252,7 +256,7 @@ static rcnn_status launch(rcnn_session *s, const rcnn_image_view *images, int32_
     rcnn_flight *flight = &s->flights[slot];
     flight->start_ms = rcnn_clock_ms();
     flight->host_ms = 0;
-    if (s->staged) { /* the marks of a recording hold one run */
+    if (s->time_stages) { /* the marks of a recording hold one run */
         RCNN_TRY(rcnn_session_land_all(s, err));
     }
     RCNN_TRY(board(s, flight, images, count, err));
@@ -280,13 +284,15 @@ static rcnn_status launch(rcnn_session *s, const rcnn_image_view *images, int32_
 static rcnn_status run_on_host(rcnn_session *s, rcnn_flight *flight, const rcnn_image_view *images, int32_t count,
                                rcnn_results *results, rcnn_error *err)
 {
+    double step_ms[RCNN_PLAN_TIMED_STEPS_MAX];
     RCNN_TRY(board(s, flight, images, count, err));
     const rcnn_plan *plan = flight->plan;
     s->current = flight->plan;
     if (s->vt->begin_run) {
         s->vt->begin_run(s->backend);
     }
-    rcnn_status status = rcnn_plan_run(plan, s->vt, s->backend, s->scratch, &flight->frame, results->stage_ms, err);
+    rcnn_status status = rcnn_plan_run(plan, s->vt, s->backend, s->scratch, &flight->frame, results->stage_ms,
+                                       s->time_steps ? step_ms : NULL, err);
     if (s->vt->end_run) {
         s->vt->end_run(s->backend);
     }
@@ -297,8 +303,11 @@ static rcnn_status run_on_host(rcnn_session *s, rcnn_flight *flight, const rcnn_
                                       .scores = plan->value[d->scores],
                                       .labels = plan->value[d->labels],
                                       .counts = plan->value[d->counts],
+                                      .proposal_counts =
+                                          d->proposal_counts == RCNN_NO_VALUE ? NULL : plan->value[d->proposal_counts],
                                       .masks = d->masks == RCNN_NO_VALUE ? NULL : plan->value[d->masks]};
-    return take(s, plan, &flight->frame, &delivered, results, err);
+    RCNN_TRY(take(s, plan, &flight->frame, &delivered, results, err));
+    return s->time_steps ? rcnn_session_keep_steps(s, plan, step_ms, &delivered, err) : RCNN_OK;
 }
 
 /* ------------------------------------------------------------------------- run */
@@ -323,6 +332,7 @@ static rcnn_status run_all(rcnn_session *s, const rcnn_image_view *images, int32
     const double start = rcnn_clock_ms();
     begin_results(s, results);
     s->run_results = results;
+    s->step_count = 0;
     rcnn_status status = RCNN_OK;
     for (int32_t first = 0, batch; first < count && status == RCNN_OK; first += batch) {
         batch = count - first < s->max_batch ? count - first : s->max_batch;
@@ -397,6 +407,7 @@ rcnn_status rcnn_session_submit(rcnn_session *s, const rcnn_image_view *images, 
         return rcnn_fail(err, RCNN_ERR_LIMIT, "session: want at most %d runs under way, collect one first",
                          RCNN_SESSION_IN_FLIGHT);
     }
+    s->step_count = 0;
     return s->vt->stage && count > 0 ? launch(s, images, count, err) : submit_landed(s, images, count, err);
 }
 

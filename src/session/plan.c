@@ -43,7 +43,8 @@ static rcnn_status fill_plan(rcnn_plan *plan, const rcnn_model *model, const rcn
     RCNN_TRY(rcnn_stages_build(model, options, &plan->graph, err));
     plan->steps = rcnn_calloc((size_t)plan->graph.op_count, sizeof *plan->steps);
     plan->value = rcnn_calloc((size_t)plan->graph.value_count, sizeof *plan->value);
-    if (!plan->steps || !plan->value) {
+    plan->mark_stage = rcnn_calloc((size_t)plan->graph.op_count + 2, sizeof *plan->mark_stage);
+    if (!plan->steps || !plan->value || !plan->mark_stage) {
         return rcnn_fail(err, RCNN_ERR_MEMORY, "plan: out of memory for %d ops", plan->graph.op_count);
     }
     RCNN_TRY(claim_steps(plan, !keep_values, vt, backend, err));
@@ -81,6 +82,7 @@ void rcnn_plan_destroy(rcnn_plan *plan, const rcnn_backend_vt *vt)
         vt->release(plan->steps[i].kernel);
     }
     rcnn_free(plan->steps);
+    rcnn_free(plan->mark_stage);
     rcnn_free(plan->value);
     rcnn_graph_free(&plan->graph);
     rcnn_free(plan);
@@ -94,16 +96,19 @@ void rcnn_plan_bind(rcnn_plan *plan, void *arena)
 }
 
 static rcnn_status enqueue_steps(const rcnn_plan *plan, const rcnn_backend_vt *vt, void *scratch,
-                                 const rcnn_frame *frame, double *stage_ms, rcnn_error *err)
+                                 const rcnn_frame *frame, double *stage_ms, double *step_ms, rcnn_error *err)
 {
     const rcnn_args args = {.value = plan->value, .scratch = scratch, .frame = frame};
-    double start = rcnn_clock_ms();
+    double start = rcnn_clock_ms(); /* of what the clock was last read for */
     for (int32_t i = 0; i < plan->step_count; i++) {
         const rcnn_plan_step *step = &plan->steps[i];
         RCNN_TRY(vt->enqueue(step->kernel, &args, err));
-        if (i + 1 == plan->step_count || plan->steps[i + 1].stage != step->stage) {
-            double now = rcnn_clock_ms();
+        if (step_ms || i + 1 == plan->step_count || plan->steps[i + 1].stage != step->stage) {
+            const double now = rcnn_clock_ms();
             stage_ms[step->stage] += now - start;
+            if (step_ms) {
+                step_ms[i] = now - start;
+            }
             start = now;
         }
     }
@@ -111,9 +116,9 @@ static rcnn_status enqueue_steps(const rcnn_plan *plan, const rcnn_backend_vt *v
 }
 
 rcnn_status rcnn_plan_run(const rcnn_plan *plan, const rcnn_backend_vt *vt, rcnn_backend *backend, void *scratch,
-                          const rcnn_frame *frame, double *stage_ms, rcnn_error *err)
+                          const rcnn_frame *frame, double *stage_ms, double *step_ms, rcnn_error *err)
 {
-    rcnn_status status = enqueue_steps(plan, vt, scratch, frame, stage_ms, err);
+    rcnn_status status = enqueue_steps(plan, vt, scratch, frame, stage_ms, step_ms, err);
     /* synced after a failure too: what was enqueued before it still uses the frame and the arena */
     rcnn_status synced = vt->sync(backend, status == RCNN_OK ? err : NULL);
     return status == RCNN_OK ? synced : status;

@@ -28,11 +28,12 @@ typedef struct rcnn_plan {
     bool warm;                 /* it has run once, so that it may be recorded */
     bool unrecordable;         /* the backend failed to: its kernels are enqueued every time */
     int32_t mark_count;        /* time marks of an enqueue; mark_stage[i] is the stage between mark i and i+1 */
-    rcnn_stage mark_stage[RCNN_STAGE_COUNT + 1];
-    struct rcnn_plan *host; /* preprocessing on the host backend, or NULL */
+    rcnn_stage *mark_stage;    /* [step_count + 2] */
+    struct rcnn_plan *host;    /* preprocessing on the host backend, or NULL */
 } rcnn_plan;
 
 _Static_assert(RCNN_STAGE_COUNT + 1 <= RCNN_BACKEND_MARKS, "a mark for every stage border");
+#define RCNN_PLAN_TIMED_STEPS_MAX (RCNN_BACKEND_MARKS - 2) /* steps of a plan whose steps are timed */
 
 /* Builds, places and prepares. *out is NULL on failure. */
 rcnn_status rcnn_plan_create(const rcnn_model *model, const rcnn_build_options *options, int keep_values,
@@ -40,8 +41,9 @@ rcnn_status rcnn_plan_create(const rcnn_model *model, const rcnn_build_options *
 void rcnn_plan_destroy(rcnn_plan *plan, const rcnn_backend_vt *vt);
 /* Points the values into an arena of at least graph.arena_bytes. */
 void rcnn_plan_bind(rcnn_plan *plan, void *arena);
-/* Enqueues all steps and syncs. stage_ms [RCNN_STAGE_COUNT] gets the time of each stage added. */
+/* Enqueues all steps and syncs. stage_ms [RCNN_STAGE_COUNT] gets the time of each stage added, step_ms [step_count] that
+ * of each step, or is NULL: no step is timed. */
 rcnn_status rcnn_plan_run(const rcnn_plan *plan, const rcnn_backend_vt *vt, rcnn_backend *backend, void *scratch,
-                          const rcnn_frame *frame, double *stage_ms, rcnn_error *err);
+                          const rcnn_frame *frame, double *stage_ms, double *step_ms, rcnn_error *err);
 
 #endif

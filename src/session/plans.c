@@ -86,17 +86,18 @@ static void fill_delivery(const rcnn_session *s, rcnn_plan *plan)
     const rcnn_graph *graph = &plan->graph;
     const rcnn_config *config = &s->model->config;
     const int32_t masks = s->mask_format != RCNN_MASK_NONE;
-    plan->delivery = (rcnn_delivery){.boxes = rcnn_graph_find(graph, "det_boxes"),
-                                     .rois = RCNN_NO_VALUE,
-                                     .scores = rcnn_graph_find(graph, "det_scores"),
-                                     .labels = rcnn_graph_find(graph, "det_labels"),
-                                     .counts = rcnn_graph_find(graph, "det_counts"),
-                                     .proposal_counts = RCNN_NO_VALUE,
-                                     .masks = masks ? rcnn_graph_find(graph, "masks") : RCNN_NO_VALUE,
-                                     .form = s->mask_format,
-                                     .paste = config->paste,
-                                     .threshold = s->mask_threshold,
-                                     .from_rois = masks && config->rescale_first};
+    plan->delivery =
+        (rcnn_delivery){.boxes = rcnn_graph_find(graph, "det_boxes"),
+                        .rois = RCNN_NO_VALUE,
+                        .scores = rcnn_graph_find(graph, "det_scores"),
+                        .labels = rcnn_graph_find(graph, "det_labels"),
+                        .counts = rcnn_graph_find(graph, "det_counts"),
+                        .proposal_counts = s->time_steps ? rcnn_graph_find(graph, "proposal_counts") : RCNN_NO_VALUE,
+                        .masks = masks ? rcnn_graph_find(graph, "masks") : RCNN_NO_VALUE,
+                        .form = s->mask_format,
+                        .paste = config->paste,
+                        .threshold = s->mask_threshold,
+                        .from_rois = masks && config->rescale_first};
     if (plan->delivery.from_rois) {
         plan->delivery.rois = rcnn_graph_find(graph, "mask_rois");
     }
@@ -119,12 +120,24 @@ static rcnn_status finish_device_plan(rcnn_session *s, const rcnn_build_options 
     return rcnn_plan_create(s->model, &pixels, 0, s->host_vt, s->host, &plan->host, err);
 }
 
+static rcnn_status check_step_count(const rcnn_session *s, const rcnn_plan *plan, rcnn_error *err)
+{
+    if (s->time_steps && plan->step_count > RCNN_PLAN_TIMED_STEPS_MAX) {
+        return rcnn_fail(err, RCNN_ERR_LIMIT, "session: want at most %d kernels to be timed, got %d",
+                         RCNN_PLAN_TIMED_STEPS_MAX, plan->step_count);
+    }
+    return RCNN_OK;
+}
+
 static rcnn_status make_plan(rcnn_session *s, const rcnn_build_options *build, rcnn_plan **out, rcnn_error *err)
 {
     rcnn_plan *plan;
     RCNN_TRY(rcnn_plan_create(s->model, build, s->keep_values, s->vt, s->backend, &plan, err));
     fill_delivery(s, plan);
-    rcnn_status status = s->vt->stage ? finish_device_plan(s, build, plan, err) : RCNN_OK;
+    rcnn_status status = check_step_count(s, plan, err);
+    if (status == RCNN_OK && s->vt->stage) {
+        status = finish_device_plan(s, build, plan, err);
+    }
     if (status != RCNN_OK) {
         destroy_plan(s, plan);
         return status;
@@ -226,9 +239,10 @@ static rcnn_status bind_plan(rcnn_session *s, rcnn_plan *plan, rcnn_error *err)
     return RCNN_OK;
 }
 
-static rcnn_status mark_stage_end(rcnn_session *s, rcnn_plan *plan, rcnn_stage stage, rcnn_error *err)
+/* The time since the mark before is that of a stage, or of a part of one. */
+static rcnn_status mark_end(rcnn_session *s, rcnn_plan *plan, rcnn_stage stage, rcnn_error *err)
 {
-    if (!s->staged) {
+    if (!s->time_stages) {
         return RCNN_OK;
     }
     plan->mark_stage[plan->mark_count - 1] = stage;
@@ -238,19 +252,19 @@ static rcnn_status mark_stage_end(rcnn_session *s, rcnn_plan *plan, rcnn_stage s
 rcnn_status rcnn_session_enqueue(rcnn_session *s, rcnn_plan *plan, const rcnn_frame *frame, rcnn_error *err)
 {
     const rcnn_args args = {.value = plan->value, .scratch = s->scratch, .frame = frame};
-    if (s->staged) {
+    if (s->time_stages) {
         plan->mark_count = 1;
         RCNN_TRY(s->vt->mark(s->backend, 0, err));
     }
     for (int32_t i = 0; i < plan->step_count; i++) {
         const rcnn_plan_step *step = &plan->steps[i];
         RCNN_TRY(s->vt->enqueue(step->kernel, &args, err));
-        if (i + 1 == plan->step_count || plan->steps[i + 1].stage != step->stage) {
-            RCNN_TRY(mark_stage_end(s, plan, step->stage, err));
+        if (s->time_steps || i + 1 == plan->step_count || plan->steps[i + 1].stage != step->stage) {
+            RCNN_TRY(mark_end(s, plan, step->stage, err));
         }
     }
     RCNN_TRY(s->vt->deliver(s->backend, &plan->graph, &plan->delivery, &args, err));
-    return mark_stage_end(s, plan, RCNN_STAGE_postprocess, err);
+    return mark_end(s, plan, RCNN_STAGE_postprocess, err);
 }
 
 static rcnn_status run_without_images(rcnn_session *s, rcnn_plan *plan, int32_t slot, rcnn_error *err)

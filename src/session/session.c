@@ -44,6 +44,9 @@ static rcnn_status check_device_options(const rcnn_session_options *o, rcnn_erro
     if (o->precision < RCNN_PRECISION_AUTO || o->precision > RCNN_PRECISION_INT8) {
         return rcnn_fail(err, RCNN_ERR_ARGUMENT, "session: no precision %d", (int)o->precision);
     }
+    if (o->staged < 0 || o->staged > 2) {
+        return rcnn_fail(err, RCNN_ERR_ARGUMENT, "session: want staged 0, 1 or 2, got %d", o->staged);
+    }
     if (o->max_plans < 0 || o->max_plans > RCNN_SESSION_PLANS_MAX) {
         return rcnn_fail(err, RCNN_ERR_ARGUMENT, "session: want 0..%d plans, got %d", RCNN_SESSION_PLANS_MAX,
                          o->max_plans);
@@ -193,7 +196,9 @@ static rcnn_status open_backend(rcnn_session *s, const rcnn_session_options *o, 
     RCNN_TRY(check_device(s, o->device, err));
     RCNN_TRY(s->vt->open(&options, &s->backend, err));
     RCNN_TRY(choose_precision(s, o->precision, err));
-    s->staged = o->staged && s->vt->stage && s->vt->mark && s->vt->marks_ms;
+    const bool clock = !s->vt->stage, marks = s->vt->stage && s->vt->mark && s->vt->marks_ms;
+    s->time_stages = o->staged > 0 && marks;
+    s->time_steps = o->staged > 1 && (clock || marks);
     return o->host_preprocess && s->vt->stage ? open_host(s, err) : RCNN_OK;
 }
 
@@ -278,6 +283,7 @@ void rcnn_session_destroy(rcnn_session *s)
         s->vt->close(s->backend);
     }
     rcnn_free(s->plans);
+    rcnn_free(s->steps);
     rcnn_free(s->label_wanted);
     rcnn_free(s->staging);
     rcnn_model_destroy((rcnn_model *)(uintptr_t)s->model);

@@ -31,6 +31,12 @@ typedef struct rcnn_flight {
     rcnn_error failed;        /* of a landed flight whose status is not OK */
 } rcnn_flight;
 
+/* A step of the last run, timed. */
+typedef struct rcnn_session_step {
+    char name[2 * RCNN_LAYER_TEXT_MAX + 2];
+    rcnn_step_time time; /* name is filled when it is handed out: steps move when their array grows */
+} rcnn_session_step;
+
 struct rcnn_session {
     const rcnn_model *model;
     const rcnn_backend_vt *vt;
@@ -38,7 +44,8 @@ struct rcnn_session {
     const rcnn_backend_vt *host_vt; /* host_preprocess: what does it; else NULL */
     rcnn_backend *host;
 
-    int32_t num_threads, max_batch, long_side, short_side, keep_values, staged;
+    int32_t num_threads, max_batch, long_side, short_side, keep_values;
+    bool time_stages, time_steps; /* on a device: by marks, which need one flight at a time */
     int32_t max_plans;
     size_t plan_bytes_max; /* of recordings */
     rcnn_precision precision;
@@ -64,6 +71,10 @@ struct rcnn_session {
     rcnn_flight flights[RCNN_SESSION_IN_FLIGHT];
     int32_t oldest, pending;   /* flights oldest .. oldest+pending-1, round the end, are not free */
     rcnn_results *run_results; /* rcnn_session_run under way: flights add to it when they land; else NULL */
+
+    rcnn_session_step *steps; /* time_steps: of the run that landed last */
+    size_t step_capacity;
+    int32_t step_count;
 };
 
 /* A session on a given backend, whatever options->backend says: tests bring backends of their own. */
@@ -94,6 +105,12 @@ rcnn_status rcnn_session_grow(const rcnn_backend_vt *vt, rcnn_backend *backend, 
 rcnn_status rcnn_session_land_all(rcnn_session *session, rcnn_error *err);
 /* Waits until nothing runs and frees all flights; their results are lost. */
 void rcnn_session_abandon(rcnn_session *session);
+
+/* ------------------------------------------------------------- step_times.c */
+
+/* Keeps the times of a plan's steps, ms [step_count], with the work that the delivered counts say they did. */
+rcnn_status rcnn_session_keep_steps(rcnn_session *session, const rcnn_plan *plan, const double *ms,
+                                    const rcnn_delivered *delivered, rcnn_error *err);
 
 /* ------------------------------------------------------------- take.c */
 

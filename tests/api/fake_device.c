@@ -48,7 +48,7 @@ typedef struct slot_memory {
     bool busy, finished, synced; /* staged and not yet waited for; finish() was called; sync() came after */
     rcnn_status fault;
     float *boxes, *rois, *scores, *masks;
-    int32_t *labels, *counts;
+    int32_t *labels, *counts, *proposal_counts;
     rcnn_delivered_form *forms;
     uint32_t *words;
 } slot_memory;
@@ -273,6 +273,7 @@ static void run_deliver(rcnn_backend *device, const command *c)
     copy_value(device, c, d->scores, slot->scores, g->values[d->scores].bytes);
     copy_value(device, c, d->labels, slot->labels, g->values[d->labels].bytes);
     copy_value(device, c, d->counts, slot->counts, g->values[d->counts].bytes);
+    copy_value(device, c, d->proposal_counts, slot->proposal_counts, DELIVERED_AT_MOST(g, d->proposal_counts));
     copy_value(device, c, d->masks, slot->masks, DELIVERED_AT_MOST(g, d->masks));
     if (d->masks != RCNN_NO_VALUE && d->form > RCNN_MASK_RAW) {
         make_forms(device, c, slot);
@@ -346,8 +347,8 @@ static rcnn_status fake_open(const rcnn_backend_options *options, rcnn_backend *
 
 static void free_delivered(slot_memory *slot)
 {
-    void *blocks[] = {slot->boxes,  slot->rois,   slot->scores, slot->masks,
-                      slot->labels, slot->counts, slot->forms,  slot->words};
+    void *blocks[] = {slot->boxes,           slot->rois,  slot->scores, slot->masks, slot->labels, slot->counts,
+                      slot->proposal_counts, slot->forms, slot->words};
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
         free(blocks[i]);
     }
@@ -679,6 +680,7 @@ static rcnn_status fake_prepare_delivery(rcnn_backend *device, const rcnn_graph 
         slot->scores = malloc(room->scores);
         slot->labels = malloc(room->labels);
         slot->counts = malloc(room->counts);
+        slot->proposal_counts = malloc(room->counts);
         slot->masks = malloc(room->masks);
         slot->forms = malloc(room->forms);
         slot->words = malloc(room->words);
@@ -734,6 +736,7 @@ static void fake_delivered(rcnn_backend *device, int32_t index, const rcnn_graph
                             .scores = slot->scores,
                             .labels = slot->labels,
                             .counts = slot->counts,
+                            .proposal_counts = d->proposal_counts == RCNN_NO_VALUE ? NULL : slot->proposal_counts,
                             .masks = masks ? slot->masks : NULL,
                             .forms = masks && d->form > RCNN_MASK_RAW ? slot->forms : NULL,
                             .words = masks && d->form > RCNN_MASK_RAW ? slot->words : NULL};

@@ -596,6 +596,63 @@ TEST(time_of_stages)
     rcnn_model_destroy(model);
 }
 
+/* One kernel of the plan as the last run timed it: the fake's clock counts kernels. */
+static void check_step(const rcnn_session *device, int32_t index, const rcnn_live_rows live[2])
+{
+    const rcnn_plan *plan = device->current;
+    const rcnn_plan_step *step = &plan->steps[index];
+    const rcnn_cost cost = rcnn_graph_cost(&plan->graph, step->first, step->count, live, 2);
+    rcnn_step_time got;
+    CHECK(rcnn_session_step_get(device, index, &got) == RCNN_OK);
+    CHECK_MSG(got.ms == 1 && got.begin_ms == index && got.ops == step->count, "%s: %g ms from %g on, %d ops", got.name,
+              got.ms, got.begin_ms, got.ops);
+    const char *first = plan->graph.ops[step->first].name;
+    CHECK_MSG(strncmp(got.name, first, strlen(first)) == 0 &&
+                  strcmp(got.stage, rcnn_stage_name((int32_t)step->stage)) == 0,
+              "%s of %s", got.name, got.stage);
+    CHECK_MSG(got.gflop == cost.flop * 1e-9 && got.gbyte == cost.bytes * 1e-9, "%s: %g GFLOP, %g GB", got.name,
+              got.gflop, got.gbyte);
+}
+
+TEST(time_of_kernels)
+{
+    begin();
+    rcnn_model *model = thin_model();
+    pictures p = make_pictures();
+    rcnn_session_options o = small_options();
+    o.staged = 2;
+    o.max_detections = 100;
+    rcnn_session *device = on_fake(model, &o);
+    rcnn_results *results = run(device, p.view, 3);
+    const rcnn_plan *plan = device->current;
+    REQUIRE(plan && plan->recording);
+    CHECK(rcnn_session_step_count(device) == plan->step_count && plan->step_count < plan->graph.op_count);
+    const rcnn_value_id proposals = rcnn_graph_find(&plan->graph, "proposal_counts");
+    int32_t found = 0;
+    size_t size;
+    rcnn_error err = {0};
+    CHECK_OK(rcnn_session_read_value(device, "proposal_counts", &found, sizeof found, &size, &err), err);
+    CHECK(found > 0 && rcnn_results_count(results, 2) > 0 && rcnn_results_count(results, 2) < 100);
+    const rcnn_live_rows live[2] = {{plan->delivery.counts, rcnn_results_count(results, 2)}, {proposals, found}};
+    for (int32_t i = 0; i < rcnn_session_step_count(device); i++) {
+        check_step(device, i, live);
+    }
+    rcnn_results_destroy(results);
+    CHECK_OK(rcnn_session_submit(device, p.view, 1, &err), err);
+    CHECK(rcnn_session_step_count(device) == 0);
+    results = NULL;
+    CHECK_OK(rcnn_session_collect(device, &results, &err), err);
+    CHECK(rcnn_session_step_count(device) == plan->step_count);
+    fake.fail_at = 1;
+    CHECK(rcnn_session_run(device, p.view, 1, &results, &err) == RCNN_ERR_DEVICE);
+    CHECK(rcnn_session_step_count(device) == 0);
+    check_flights(device, model, &o);
+    rcnn_session_destroy(device);
+    free_pictures(&p);
+    rcnn_model_destroy(model);
+    end();
+}
+
 TEST(results_on_the_device)
 {
     begin();

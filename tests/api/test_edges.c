@@ -372,6 +372,39 @@ TEST(more_candidates_than_can_be_counted)
 }
 
 /* What src/mask can paste bounds what a file may ask for. */
+/* What kernels read and write: live rows, values between fused ops not at all, a value read twice once. */
+TEST(cost_of_kernels)
+{
+    rcnn_model *model = thin_model();
+    rcnn_graph graph;
+    rcnn_error err = {0};
+    const rcnn_build_options options = {.batch = 1, .width = 96, .height = 64, .max_detections = 10, .masks = 1};
+    rcnn_graph_init(&graph);
+    CHECK_OK(rcnn_stages_build(model, &options, &graph, &err), err);
+    int32_t first = 0;
+    while (first < graph.op_count && strcmp(graph.ops[first].name, "mask.conv0") != 0) {
+        first++;
+    }
+    REQUIRE(first + 1 < graph.op_count && graph.ops[first + 1].kind == RCNN_OP_CONV);
+    const rcnn_op *a = &graph.ops[first], *b = a + 1;
+    const double flop = 2.0 * (double)(rcnn_op_macs(&graph, a) + rcnn_op_macs(&graph, b));
+    const double value = (double)graph.values[a->input[0]].bytes; /* as large as what either makes */
+    const double weights = 2.0 * 4.0 * (a->w.out * a->w.in * 9 + a->w.out);
+    rcnn_cost cost = rcnn_graph_cost(&graph, first, 2, NULL, 0);
+    CHECK_MSG(cost.flop == flop && cost.bytes == 2 * value + weights, "fused: %g, %g", cost.flop, cost.bytes);
+    rcnn_live_rows live = {a->rows, 5};
+    cost = rcnn_graph_cost(&graph, first, 2, &live, 1);
+    CHECK_MSG(fabs(cost.flop / flop - 0.5) < 1e-9 && fabs(cost.bytes - value - weights) < 1, "half live: %g, %g",
+              cost.flop, cost.bytes);
+    live.rows = -1;
+    CHECK(rcnn_graph_cost(&graph, first, 2, &live, 1).flop == flop);
+    rcnn_graph_fuse(&graph, first, 2, 1);
+    cost = rcnn_graph_cost(&graph, first, 2, NULL, 0);
+    CHECK_MSG(cost.flop == flop && cost.bytes == 4 * value + weights, "kept: %g, %g", cost.flop, cost.bytes);
+    rcnn_graph_free(&graph);
+    rcnn_model_destroy(model);
+}
+
 TEST(mask_side_is_bounded)
 {
     const char *const large[] = {"mask_pool=57"};

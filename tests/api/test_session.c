@@ -49,6 +49,8 @@ TEST(options_are_checked)
         BAD(max_detections, -3),
         BAD(long_side, 100000),
         BAD(mask_format, (rcnn_mask_format)9),
+        BAD(staged, 3),
+        BAD(staged, -1),
         BAD(backend, "tpu"),
 #undef BAD
     };
@@ -64,6 +66,7 @@ TEST(options_are_checked)
         o.max_detections = b->max_detections;
         o.long_side = b->long_side ? b->long_side : o.long_side;
         o.mask_format = b->mask_format ? b->mask_format : o.mask_format;
+        o.staged = b->staged;
         o.backend = b->backend ? b->backend : o.backend;
         CHECK_MSG(rcnn_session_create(model, &o, &session, &err) != RCNN_OK && session == NULL && err.message[0], "%s",
                   bad[i].what);
@@ -335,6 +338,84 @@ TEST(plan_and_values_can_be_read)
     CHECK(rcnn_session_read_value(f.session, "nothing", NULL, 0, &size, &err) == RCNN_ERR_NOT_FOUND);
     rcnn_results_destroy(results);
     tear_down(&f);
+}
+
+/* "kernels" of the plan: [first op, number of ops] in order. */
+static int32_t kernels_of_plan(rcnn_session *session, const rcnn_image_view *view, int32_t ops[512])
+{
+    rcnn_error err = {0};
+    char *json = NULL;
+    int32_t count = 0, length = 0, first, more;
+    CHECK_OK(rcnn_session_plan_json(session, view->width, view->height, &json, &err), err);
+    const char *at = json ? strstr(json, "\"kernels\":[") : NULL;
+    at = at ? at + strlen("\"kernels\":[") : "";
+    while (count < 512 && sscanf(at, "[%d,%d]%n", &first, &more, &length) == 2) {
+        ops[count++] = more;
+        at += length + (at[length] == ',');
+    }
+    rcnn_free(json);
+    return count;
+}
+
+static void check_steps(rcnn_session *session, const rcnn_image_view *view)
+{
+    int32_t ops[512];
+    const int32_t count = kernels_of_plan(session, view, ops);
+    double end = 0, gflop = 0;
+    int32_t stage = 0;
+    CHECK_MSG(count > 20 && rcnn_session_step_count(session) == count, "%d kernels, %d timed", count,
+              rcnn_session_step_count(session));
+    for (int32_t i = 0; i < rcnn_session_step_count(session) && i < count; i++) {
+        rcnn_step_time step;
+        CHECK(rcnn_session_step_get(session, i, &step) == RCNN_OK);
+        while (stage < rcnn_stage_count() && strcmp(step.stage, rcnn_stage_name(stage)) != 0) {
+            stage++;
+        }
+        CHECK_MSG(stage < rcnn_stage_count(), "kernel %d of stage %s comes late", i, step.stage);
+        CHECK_MSG(step.name[0] && step.ops == ops[i] && (strstr(step.name, "..") != NULL) == (ops[i] > 1),
+                  "kernel %d: '%s', %d ops of %d", i, step.name, step.ops, ops[i]);
+        CHECK_MSG(step.ms >= 0 && fabs(step.begin_ms - end) < 1e-9 && step.gbyte > 0 && step.gflop >= 0, "kernel %s",
+                  step.name);
+        end = step.begin_ms + step.ms;
+        gflop += step.gflop;
+    }
+    CHECK(gflop > 0);
+}
+
+/* Timing every kernel changes no result. */
+TEST(kernels_are_timed)
+{
+    const char *const backends[] = {"ref", thin_backend()};
+    for (int i = 0; i < 2; i++) {
+        fixture f;
+        rcnn_session_options o = thin_options(backends[i]);
+        o.staged = 2;
+        REQUIRE(set_up(&f, &o));
+        rcnn_error err = {0};
+        rcnn_session *plain = NULL;
+        rcnn_results *timed = NULL, *want = NULL;
+        rcnn_step_time step;
+        o.staged = 0;
+        CHECK_OK(rcnn_session_create(f.model, &o, &plain, &err), err);
+        CHECK(rcnn_session_step_count(f.session) == 0 && rcnn_session_step_count(NULL) == 0);
+        CHECK(rcnn_session_step_get(f.session, 0, &step) == RCNN_ERR_ARGUMENT);
+        CHECK_OK(rcnn_session_run(f.session, &f.view, 1, &timed, &err), err);
+        CHECK_OK(rcnn_session_run(plain, &f.view, 1, &want, &err), err);
+        CHECK(rcnn_session_step_count(plain) == 0);
+        CHECK(rcnn_results_count(want, 0) > 3 && same_results(timed, 0, want, 0));
+        check_steps(f.session, &f.view);
+        CHECK(rcnn_session_step_get(f.session, -1, &step) == RCNN_ERR_ARGUMENT);
+        CHECK(rcnn_session_step_get(f.session, rcnn_session_step_count(f.session), &step) == RCNN_ERR_ARGUMENT);
+        CHECK(rcnn_session_step_get(f.session, 0, NULL) == RCNN_ERR_ARGUMENT);
+        CHECK_OK(rcnn_session_submit(f.session, &f.view, 1, &err), err);
+        CHECK(rcnn_session_step_count(f.session) == 0); /* under way */
+        CHECK_OK(rcnn_session_collect(f.session, &timed, &err), err);
+        check_steps(f.session, &f.view);
+        rcnn_results_destroy(timed);
+        rcnn_results_destroy(want);
+        rcnn_session_destroy(plain);
+        tear_down(&f);
+    }
 }
 
 TEST_MAIN

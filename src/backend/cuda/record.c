@@ -28,9 +28,9 @@
 struct rcnn_cuda_recorder {
     bool recording;
     bool can_switch;
-    cudaStream_t side; /* where the bodies of SWITCH nodes are captured */
-    size_t body_nodes; /* in bodies of the recording under way */
-    cudaEvent_t marks[RCNN_BACKEND_MARKS];
+    cudaStream_t side;                     /* where the bodies of SWITCH nodes are captured */
+    size_t body_nodes;                     /* in bodies of the recording under way */
+    cudaEvent_t marks[RCNN_BACKEND_MARKS]; /* NULL = not used yet */
 };
 
 struct rcnn_recording {
@@ -46,9 +46,6 @@ static rcnn_status open_parts(rcnn_cuda_recorder *recorder, rcnn_error *err)
     RCNN_CUDA_TRY(cudaDriverGetVersion(&driver), "asking for the driver's version", err);
     recorder->can_switch = driver >= SWITCH_DRIVER;
     RCNN_CUDA_TRY(cudaStreamCreateWithFlags(&recorder->side, cudaStreamNonBlocking), "making a stream", err);
-    for (int32_t i = 0; i < RCNN_BACKEND_MARKS; i++) {
-        RCNN_CUDA_TRY(cudaEventCreate(&recorder->marks[i]), "making an event", err);
-    }
     return RCNN_OK;
 }
 
@@ -204,9 +201,12 @@ rcnn_status rcnn_cuda_mark(rcnn_backend *backend, int32_t index, rcnn_error *err
     if (index < 0 || index >= RCNN_BACKEND_MARKS) {
         return rcnn_fail(err, RCNN_ERR_INTERNAL, "cuda: want time marks 0..%d, got %d", RCNN_BACKEND_MARKS - 1, index);
     }
+    cudaEvent_t *event = &backend->recorder->marks[index];
+    if (!*event) {
+        RCNN_CUDA_TRY(cudaEventCreate(event), "making an event", err);
+    }
     const unsigned flags = backend->recorder->recording ? cudaEventRecordExternal : cudaEventRecordDefault;
-    RCNN_CUDA_TRY(cudaEventRecordWithFlags(backend->recorder->marks[index], backend->stream, flags), "marking the time",
-                  err);
+    RCNN_CUDA_TRY(cudaEventRecordWithFlags(*event, backend->stream, flags), "marking the time", err);
     return RCNN_OK;
 }
 
