@@ -201,11 +201,18 @@ static rcnn_status first_plan(rcnn_backend *backend, const rcnn_cuda_conv_want *
     return RCNN_OK;
 }
 
+/* The fused graph takes the bias in the type of the source. Where the result is float and the source is not, that rounding
+ * would be the largest error by far: the convolution then runs alone and conv_epilogue.cu adds the float bias. */
+static bool fuses(const rcnn_cuda_conv_want *want)
+{
+    return want->conv.dst_type == want->conv.type || want->conv.type == RCNN_CUDA_F32;
+}
+
 static rcnn_status default_plan(rcnn_backend *backend, const rcnn_cuda_conv_want *want, const char *key, plan **out,
                                 rcnn_error *err)
 {
     *out = find_plan(backend, key, NULL);
-    if (!*out) {
+    if (!*out && fuses(want)) {
         RCNN_TRY(first_plan(backend, want, key, true, out, err));
     }
     if (!*out) {
@@ -367,13 +374,15 @@ static bool dnn_supports(const rcnn_backend *backend, const rcnn_cuda_conv_want 
     return c->groups == 1 || c->src_channels == c->in * c->groups;
 }
 
-/* Variants of the fused graph, or of the plain one when there are none. Of those that compile themselves the first, and
+/* Variants of the fused graph, or of the plain one when there are none or it is not exact enough. Of those that compile themselves the first, and
  * only when nothing else is there. */
 static rcnn_status dnn_list(rcnn_backend *backend, const rcnn_cuda_conv_want *want, rcnn_cuda_choices *out,
                             rcnn_error *err)
 {
-    rcnn_dnn_found f;
-    RCNN_TRY(rcnn_dnn_search(backend, want, true, &f, err));
+    rcnn_dnn_found f = {.count = 0};
+    if (fuses(want)) {
+        RCNN_TRY(rcnn_dnn_search(backend, want, true, &f, err));
+    }
     if (f.count == 0) {
         RCNN_TRY(rcnn_dnn_search(backend, want, false, &f, err));
     }
