@@ -447,6 +447,7 @@ static __device__ __forceinline__ void convolve_third(const rcnn_cuda_bottleneck
 template <typename T, int CHANNELS>
 static __global__ void __launch_bounds__(THREADS, 1) bottleneck_nhwc_kernel(rcnn_cuda_bottleneck p, int32_t tiles)
 {
+    rcnn_begin();
     typedef bottleneck_layout<CHANNELS> at;
     RCNN_DYNAMIC_SHARED(char, shared);
     const rcnn_shared_address base = rcnn_address_of_shared(shared);

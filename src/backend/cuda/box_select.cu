@@ -129,6 +129,7 @@ template <bool WRITE>
 static __global__ void __launch_bounds__(THREADS)
     box_select_kernel(const __grid_constant__ rcnn_cuda_box_select p, int32_t *row_counts)
 {
+    rcnn_begin();
     __shared__ uint32_t sums[ROWS];
     const int32_t n = blockIdx.y, first = (int32_t)blockIdx.x * ROWS, r = first + rcnn_warp();
     const int32_t rows = p.proposal_counts[n];

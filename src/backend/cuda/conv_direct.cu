@@ -31,6 +31,7 @@ static __device__ float window_sum(const rcnn_cuda_conv &p, const T *image, int3
 
 template <typename T, typename D> static __global__ void __launch_bounds__(THREADS) conv_direct_kernel(rcnn_cuda_conv p)
 {
+    rcnn_begin();
     const int32_t n = p.counts ? min(rcnn_live_rows(p.counts, p.count_images), p.n) : p.n;
     const size_t total = (size_t)n * p.out_height * p.out_width * p.out;
     const D *residual = static_cast<const D *>(p.residual);

@@ -7,6 +7,7 @@
 
 template <typename T, int V> static __global__ void __launch_bounds__(THREADS) conv_epilogue_kernel(rcnn_cuda_conv p)
 {
+    rcnn_begin();
     const int32_t n = p.counts ? min(rcnn_live_rows(p.counts, p.count_images), p.n) : p.n;
     const size_t packs = (size_t)n * p.out_height * p.out_width * p.out / V;
     const int32_t packs_a_pixel = p.out / V;

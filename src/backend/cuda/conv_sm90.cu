@@ -137,29 +137,70 @@ static __device__ bool tile_at(const rcnn_sm90_conv &p, const schedule &plan, in
 
 /* ------------------------------------------------------------- producer */
 
-template <typename G> static __device__ void produce(const rcnn_sm90_conv &p, const layout &at, const schedule &plan)
+/* Where a copy goes and what comes there: one step of a tile. */
+struct step_place {
+    uint32_t slot, arrived; /* stage and its barrier */
+    int ky, kx, chunk;
+};
+
+template <typename G>
+static __device__ __forceinline__ void bring_weights(const rcnn_sm90_conv &p, const schedule &plan, const tile &t,
+                                                     const step_place &at)
+{
+    const rcnn_sm90_segment &segment = p.segment[t.segment];
+    const int share = (t.narrow ? NARROW : p.tile_out) / CLUSTER; /* outputs whose weights this block brings */
+    barrier_expect(at.arrived, segment.bn * segment.bh * segment.bw * 128 + share * CLUSTER * 128);
+    load_2d_multicast(at.slot + SRC_BYTES + plan.rank * share * 128,
+                      t.narrow ? &segment.narrow_weights : &segment.weights, at.arrived,
+                      ((at.ky * p.kw + at.kx) * p.chunks + at.chunk) * RCNN_SM90_CHUNK, t.out + plan.rank * share,
+                      (1 << CLUSTER) - 1);
+}
+
+static __device__ __forceinline__ void bring_pixels(const rcnn_sm90_conv &p, const tile &t, const step_place &at)
+{
+    load_4d(at.slot, &p.segment[t.segment].src, at.arrived, at.chunk * RCNN_SM90_CHUNK, t.x * p.stride + at.kx - p.pad,
+            t.y * p.stride + at.ky - p.pad, t.image);
+}
+
+/* The weights of the first stages are under way before the kernel in front of this one has ended: nobody writes weights.
+ * Returns how many. */
+template <typename G>
+static __device__ int bring_first_weights(const rcnn_sm90_conv &p, const layout &at, const schedule &plan)
+{
+    tile t;
+    const int steps = p.kh * p.kw * p.chunks;
+    const int count = steps < G::STAGES ? steps : G::STAGES;
+    if (!tile_at(p, plan, blockIdx.x / CLUSTER, &t)) {
+        return 0;
+    }
+    for (int s = 0; s < count; s++) {
+        const step_place place = {at.ring + s * G::STAGE_BYTES, at.full + 8 * s, s / p.chunks / p.kw,
+                                  s / p.chunks % p.kw, s % p.chunks};
+        bring_weights<G>(p, plan, t, place);
+    }
+    return count;
+}
+
+/* `under_way`: steps of the first tile whose weights were asked for before. */
+template <typename G>
+static __device__ void produce(const rcnn_sm90_conv &p, const layout &at, const schedule &plan, int under_way)
 {
     const int step = gridDim.x / CLUSTER;
     int stage = 0;
     uint32_t parity = 1; /* the first wait for an empty stage passes */
     tile t;
     for (int index = blockIdx.x / CLUSTER; tile_at(p, plan, index, &t); index += step) {
-        const rcnn_sm90_segment &segment = p.segment[t.segment];
-        const CUtensorMap *weights = t.narrow ? &segment.narrow_weights : &segment.weights;
-        const int share = (t.narrow ? NARROW : p.tile_out) / CLUSTER; /* outputs whose weights this block brings */
-        const uint32_t bytes = segment.bn * segment.bh * segment.bw * 128 + share * CLUSTER * 128;
-        const int out = t.out + plan.rank * share;
         for (int ky = 0; ky < p.kh; ky++) {
             for (int kx = 0; kx < p.kw; kx++) {
                 for (int chunk = 0; chunk < p.chunks; chunk++) {
-                    const uint32_t slot = at.ring + stage * G::STAGE_BYTES;
-                    const uint32_t arrived = at.full + 8 * stage;
-                    barrier_wait(at.empty + 8 * stage, parity);
-                    barrier_expect(arrived, bytes);
-                    load_4d(slot, &segment.src, arrived, chunk * RCNN_SM90_CHUNK, t.x * p.stride + kx - p.pad,
-                            t.y * p.stride + ky - p.pad, t.image);
-                    load_2d_multicast(slot + SRC_BYTES + plan.rank * share * 128, weights, arrived,
-                                      ((ky * p.kw + kx) * p.chunks + chunk) * RCNN_SM90_CHUNK, out, (1 << CLUSTER) - 1);
+                    const step_place place = {at.ring + stage * G::STAGE_BYTES, at.full + 8 * stage, ky, kx, chunk};
+                    if (under_way > 0) {
+                        under_way--;
+                    } else {
+                        barrier_wait(at.empty + 8 * stage, parity);
+                        bring_weights<G>(p, plan, t, place);
+                    }
+                    bring_pixels(p, t, place);
                     if (++stage == G::STAGES) {
                         stage = 0;
                         parity ^= 1;
@@ -530,10 +571,12 @@ static __device__ void consume(const rcnn_sm90_conv &p, const layout &at, const 
     int serial = 0;
     tile t;
     for (int index = blockIdx.x / CLUSTER; tile_at(p, plan, index, &t); index += step) {
-        if (EPILOGUE == RCNN_SM90_STORE && TILE_OUT > NARROW && t.narrow) {
-            multiply_tile<G, NARROW, BF16>(p, at, &place, d);
-            store_tile<G, NARROW / RCNN_SM90_CHUNK, RESIDUAL, BF16>(p, at, t, d, &serial);
-            continue;
+        if constexpr (EPILOGUE == RCNN_SM90_STORE && TILE_OUT > NARROW) {
+            if (t.narrow) {
+                multiply_tile<G, NARROW, BF16>(p, at, &place, d);
+                store_tile<G, NARROW / RCNN_SM90_CHUNK, RESIDUAL, BF16>(p, at, t, d, &serial);
+                continue;
+            }
         }
         multiply_tile<G, TILE_OUT, BF16>(p, at, &place, d);
         if constexpr (EPILOGUE == RCNN_SM90_STORE) {
@@ -592,15 +635,23 @@ __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(BLOCK, 1)
                 i / 256 < p.pred_out ? static_cast<const uint16_t *>(p.pred_weights)[i] : (uint16_t)0;
         }
     }
+    if (p.counts) {
+        rcnn_begin(); /* the schedule reads them */
+    }
     const schedule plan = make_schedule(p, EPILOGUE == RCNN_SM90_STORE && TILE_OUT > NARROW);
     __syncthreads();
     cluster_sync();
+    const int under_way = threadIdx.x == 0 ? bring_first_weights<G>(p, at, plan) : 0;
+    rcnn_begin();
     if (threadIdx.x < GROUP) {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
         if (threadIdx.x == 0) {
-            produce<G>(p, at, plan);
-        } else if (EPILOGUE == RCNN_SM90_STORE && threadIdx.x == 32) {
-            send<G, RESIDUAL>(p, at, plan);
+            produce<G>(p, at, plan, under_way);
+        }
+        if constexpr (EPILOGUE == RCNN_SM90_STORE) {
+            if (threadIdx.x == 32) {
+                send<G, RESIDUAL>(p, at, plan);
+            }
         }
     } else {
         asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
@@ -618,7 +669,8 @@ static cudaError_t launch(const rcnn_sm90_conv *p, int32_t multiprocessors, cuda
         return status;
     }
     const int blocks = multiprocessors / CLUSTER * CLUSTER;
-    conv_wgmma_nhwc_kernel<TILE_OUT, EPILOGUE, RESIDUAL, BF16><<<blocks, BLOCK, G::SHARED_BYTES, stream>>>(*p);
+    RCNN_LAUNCH((conv_wgmma_nhwc_kernel<TILE_OUT, EPILOGUE, RESIDUAL, BF16>), dim3(blocks), dim3(BLOCK),
+                G::SHARED_BYTES, stream, *p);
     return cudaGetLastError();
 }
 

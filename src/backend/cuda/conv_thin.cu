@@ -41,6 +41,7 @@ static __device__ __forceinline__ void stage(float *tile, const float (&d)[2][4]
 template <typename T, typename D, int CHUNKS>
 static __global__ void __launch_bounds__(WARPS * 32, BLOCKS_RESIDENT) conv_thin_kernel(rcnn_cuda_conv p)
 {
+    rcnn_begin();
     __shared__ float staged[WARPS][PIXELS * OUTPUTS];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int g = lane / 4, t = lane % 4;

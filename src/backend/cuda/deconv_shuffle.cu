@@ -8,6 +8,7 @@
 template <typename T, int V>
 static __global__ void __launch_bounds__(THREADS) deconv_shuffle_kernel(rcnn_cuda_deconv_shuffle p)
 {
+    rcnn_begin();
     const int32_t row = blockIdx.x / (2 * p.side), y = blockIdx.x % (2 * p.side);
     if (p.counts && row >= rcnn_live_rows(p.counts, p.count_images)) {
         return;

@@ -50,6 +50,7 @@ static __device__ void copy_span(unsigned char *dst, const unsigned char *src, s
 
 __global__ void __launch_bounds__(THREADS) deliver_kernel(const __grid_constant__ rcnn_cuda_deliver_list p)
 {
+    rcnn_begin();
     unsigned char *block = (unsigned char *)p.frame->delivery;
     uint32_t turn = 0; /* spans start at different blocks, or the first would copy all the short ones */
     for (int32_t i = 0; i < p.item_count; i++) {

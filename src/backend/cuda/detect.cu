@@ -35,6 +35,7 @@ static __device__ __forceinline__ bool convert(const rcnn_cuda_detect *p, const 
 
 static __global__ void __launch_bounds__(THREADS) detect_kernel(const __grid_constant__ rcnn_cuda_detect p)
 {
+    rcnn_begin();
     __shared__ uint32_t sums[32];
     const int32_t n = blockIdx.x, count = p.in.counts[n];
     const size_t first = (size_t)n * (size_t)p.in.capacity;

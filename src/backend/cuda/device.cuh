@@ -16,12 +16,45 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
+/* A launch that may begin while the kernel before it in the stream drains: from compute capability 9.0 on. The kernel calls
+ * rcnn_begin before it touches what others write. Errors are left to cudaGetLastError, as with <<<>>>.
+ * Source: CUDA programming guide, "Programmatic Dependent Launch". */
+template <typename... P, typename... A>
+static inline void rcnn_launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
+                               const A &...arguments)
+{
+    int device = 0, major = 0;
+    (void)cudaGetDevice(&device);
+    (void)cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+    cudaLaunchAttribute early;
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared;
+    config.stream = stream;
+    config.attrs = &early;
+    config.numAttrs = major >= 9 ? 1 : 0;
+    (void)cudaLaunchKernelEx(&config, kernel, arguments...);
+}
+
 /* RCNN_LAUNCH(kernel, grid, block, dynamic shared bytes, stream, arguments...) */
-#define RCNN_LAUNCH(kernel, grid, block, shared, stream, ...) kernel<<<grid, block, shared, stream>>>(__VA_ARGS__)
+#define RCNN_LAUNCH(kernel, grid, block, shared, stream, ...)                                                          \
+    rcnn_launch(kernel, grid, block, shared, stream, __VA_ARGS__)
 #define RCNN_DYNAMIC_SHARED(type, name)                                                                                \
     extern __shared__ __align__(128) unsigned char rcnn_dynamic_shared_[];                                             \
     type *name = reinterpret_cast<type *>(rcnn_dynamic_shared_)
 #endif
+
+/* First in every kernel (or where it first touches what the kernel before it writes): waits for that kernel's end, then
+ * lets the one after this one start as soon as all blocks are here. */
+static __device__ __forceinline__ void rcnn_begin(void)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;\ngriddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 
 /* Element conversion by type; loads and stores of kernels templated on T = float, __half, __nv_bfloat16. */
 static __device__ __forceinline__ float rcnn_to_float(float v)

@@ -7,6 +7,7 @@ static_assert(sizeof(rcnn_cuda_frame) + 2 * sizeof(void *) <= 4096, "kernel argu
 __global__ void __launch_bounds__(RCNN_CUDA_BATCH_MAX)
     frame_kernel(const __grid_constant__ rcnn_cuda_frame frame, rcnn_cuda_frame *dst, rcnn_cuda_fault *fault)
 {
+    rcnn_begin();
     const int32_t i = (int32_t)threadIdx.x;
     dst->image[i] = frame.image[i];
     if (i == 0) {

@@ -189,6 +189,7 @@ static __device__ bool is_box(const float *box)
 
 __global__ void __launch_bounds__(THREADS) mask_regions_kernel(rcnn_cuda_mask_forms p)
 {
+    rcnn_begin();
     const int32_t row = (int32_t)blockIdx.x * WARPS + (int32_t)threadIdx.x / 32;
     const int32_t lane = (int32_t)threadIdx.x % 32;
     if (row >= rcnn_live_rows(p.counts, p.n)) {
@@ -483,6 +484,7 @@ static __device__ segment_item segment_of(const rcnn_cuda_mask_forms *p, int32_t
 /* found [rows][SEGMENTS] */
 __global__ void __launch_bounds__(THREADS) mask_rle_count_kernel(rcnn_cuda_mask_forms p, changes *found)
 {
+    rcnn_begin();
     RCNN_DYNAMIC_SHARED(float, shared);
     __shared__ changes warps[WARPS];
     const int32_t items = rcnn_live_rows(p.counts, p.n) * SEGMENTS;
@@ -513,6 +515,7 @@ static __device__ changes changes_before(const changes *found, int32_t row, int3
 
 __global__ void __launch_bounds__(THREADS) mask_rle_write_kernel(rcnn_cuda_mask_forms p, const changes *found)
 {
+    rcnn_begin();
     RCNN_DYNAMIC_SHARED(float, shared);
     __shared__ changes warps[WARPS];
     const int32_t items = rcnn_live_rows(p.counts, p.n) * SEGMENTS;
@@ -591,6 +594,7 @@ static __device__ void pack_columns(const mask_view *m, int32_t x, uint32_t *wor
 
 __global__ void __launch_bounds__(THREADS) mask_crop_write_kernel(rcnn_cuda_mask_forms p)
 {
+    rcnn_begin();
     RCNN_DYNAMIC_SHARED(float, shared);
     const int32_t lane = (int32_t)threadIdx.x % 32, warp = (int32_t)threadIdx.x / 32;
     const int32_t items = rcnn_live_rows(p.counts, p.n) * SEGMENTS;
@@ -650,6 +654,7 @@ static __device__ int32_t scan_words(int32_t mine, int32_t limit, int32_t *warps
 /* One block. A sum of word_capacity + 1 stands for all that are too large. */
 __global__ void __launch_bounds__(PLACE_THREADS) mask_place_kernel(rcnn_cuda_mask_forms p, const changes *found)
 {
+    rcnn_begin();
     __shared__ int32_t warps[PLACE_THREADS / 32];
     __shared__ int32_t used;
     const int32_t live = rcnn_live_rows(p.counts, p.n), limit = p.word_capacity + 1;

@@ -60,6 +60,7 @@ static __device__ __forceinline__ float sigmoid(float x)
 template <typename T, int V>
 static __global__ void __launch_bounds__(THREADS) mask_logit_kernel(rcnn_cuda_mask_logit p, int32_t parts)
 {
+    rcnn_begin();
     const int32_t n = blockIdx.y;
     const int32_t r = (int32_t)blockIdx.x / parts, part = (int32_t)blockIdx.x % parts;
     if (r >= p.counts[n]) {

@@ -38,6 +38,7 @@ static __device__ __forceinline__ void pool(const rcnn_cuda_maxpool &p, int32_t 
 /* Blocks: x pixels of a row times groups of V channels, y rows, z images. */
 template <typename T, int V> static __global__ void __launch_bounds__(THREADS) maxpool_kernel(rcnn_cuda_maxpool p)
 {
+    rcnn_begin();
     const uint32_t groups = p.channels / V;
     const uint32_t item = blockIdx.x * THREADS + threadIdx.x;
     const int32_t ox = (int32_t)(item / groups);

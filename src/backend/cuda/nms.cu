@@ -242,6 +242,7 @@ static __device__ void order_long(const nms_plan *plan, int32_t n, int32_t count
 /* Blocks: x shares, y images. */
 static __global__ void __launch_bounds__(ORDER_THREADS) nms_order_kernel(const __grid_constant__ nms_plan plan)
 {
+    rcnn_begin();
     RCNN_DYNAMIC_SHARED(uint32_t, shared);
     __shared__ uint32_t sums[32];
     const int32_t s = blockIdx.x, n = blockIdx.y;
@@ -386,6 +387,7 @@ static __device__ void rank_candidates(const nms_plan *plan, int32_t n, int32_t 
 /* Blocks: x tiles, y images. */
 static __global__ void __launch_bounds__(PAIRS_THREADS) nms_pairs_kernel(const __grid_constant__ nms_plan plan)
 {
+    rcnn_begin();
     __shared__ tile_boxes columns;
     __shared__ __align__(8) uint16_t bits[TILE][TILE / 16];
     const int32_t n = blockIdx.y, count = plan.p.in.counts[n];
@@ -646,6 +648,7 @@ static __device__ void walk_long(const nms_plan *plan, int32_t n, int32_t count)
 /* Blocks: x shares, y images. */
 static __global__ void __launch_bounds__(WALK_THREADS) nms_walk_kernel(const __grid_constant__ nms_plan plan)
 {
+    rcnn_begin();
     __shared__ uint32_t sums[32];
     __shared__ bool is_last;
     const int32_t s = blockIdx.x, n = blockIdx.y;

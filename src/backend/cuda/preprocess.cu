@@ -272,6 +272,7 @@ static __device__ __forceinline__ void move_to(const pixel_source &source, const
 template <typename T, typename TAP, typename SAMPLE>
 static __global__ void __launch_bounds__(THREADS) preprocess_two_taps_kernel(rcnn_cuda_preprocess p)
 {
+    rcnn_begin();
     __shared__ float lut[3][256];
     __shared__ TAP columns[TILE_WIDTH], rows[TILE_HEIGHT];
     const tile t = tile_of_thread();
@@ -456,6 +457,7 @@ static __device__ __forceinline__ void add_rows(const tile &t, int32_t r0, const
 template <typename T>
 static __global__ void __launch_bounds__(THREADS, 4) preprocess_pillow_kernel(rcnn_cuda_preprocess p)
 {
+    rcnn_begin();
     __shared__ pil_tile shared;
     const tile t = tile_of_thread();
     const pixel_source source = source_of(p, t.n);

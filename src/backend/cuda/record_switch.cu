@@ -12,6 +12,7 @@ static __device__ int32_t bucket_of(const rcnn_cuda_switch *p, int32_t live)
 
 __global__ void record_switch_kernel(const __grid_constant__ rcnn_cuda_switch p)
 {
+    rcnn_begin();
     cudaGraphSetConditional(p.handle, (unsigned)bucket_of(&p, rcnn_live_rows(p.counts, p.images)));
 }
 

@@ -301,6 +301,7 @@ static __device__ __forceinline__ roi_run<T> run_of(const rcnn_cuda_roi_align &p
 template <typename T, int V>
 static __global__ void __launch_bounds__(THREADS, 4) roi_align_kernel(rcnn_cuda_roi_align p, int32_t parts)
 {
+    rcnn_begin();
     __shared__ roi_tap taps[2][TAPS]; /* rows, columns; bin b from b * slots on */
     const int32_t n = blockIdx.y;
     const int32_t r = (int32_t)blockIdx.x / parts, part = (int32_t)blockIdx.x % parts;

@@ -113,6 +113,7 @@ static __device__ __forceinline__ void count_chunk(const rpn_plan *plan, int32_t
 template <int32_t A>
 static __global__ void __launch_bounds__(COUNT_THREADS) rpn_count_kernel(const __grid_constant__ rpn_plan plan)
 {
+    rcnn_begin();
     __shared__ __align__(16) uint32_t bins[BINS];
     const int32_t n = blockIdx.y, thread = threadIdx.x;
     if (blockIdx.x == 0 && thread < plan.p.level_count) {
@@ -205,6 +206,7 @@ static __device__ __forceinline__ chunk_share share_of(const rpn_plan *plan, int
 /* Blocks as in count. */
 static __global__ void __launch_bounds__(COLLECT_THREADS) rpn_collect_kernel(const __grid_constant__ rpn_plan plan)
 {
+    rcnn_begin();
     __shared__ column_sums sums;
     __shared__ uint32_t warp_sums[32];
     const int32_t n = blockIdx.y;
@@ -396,6 +398,7 @@ static __device__ void emit_sorted_long(const rpn_plan *plan, int32_t l, int32_t
 /* Blocks: levels of all images, by ticket: who waits for a lower level waits for a block that runs or has run. */
 static __global__ void __launch_bounds__(EMIT_THREADS) rpn_emit_kernel(const __grid_constant__ rpn_plan plan)
 {
+    rcnn_begin();
     RCNN_DYNAMIC_SHARED(uint32_t, shared);
     __shared__ uint32_t sums[32];
     __shared__ int32_t ticket;

@@ -290,6 +290,7 @@ static __device__ __forceinline__ stem_strip strip_at(const rcnn_cuda_stem *p, i
 template <typename T>
 static __global__ void __launch_bounds__(THREADS, BLOCKS_RESIDENT) stem_nhwc_kernel(rcnn_cuda_stem p, int32_t strips)
 {
+    rcnn_begin();
     RCNN_DYNAMIC_SHARED(char, shared);
     const rcnn_shared_address ring = rcnn_address_of_shared(shared);
     const int64_t steps = (int64_t)p.n * strips * p.pool_height;

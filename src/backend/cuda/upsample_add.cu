@@ -48,6 +48,7 @@ static __device__ __forceinline__ void add_rows(const rcnn_cuda_upsample_add &p,
 template <typename T, int V>
 static __global__ void __launch_bounds__(THREADS) upsample_add_kernel(rcnn_cuda_upsample_add p)
 {
+    rcnn_begin();
     const uint32_t groups = p.channels / V;
     const uint32_t item = blockIdx.x * THREADS + threadIdx.x;
     const int32_t x = (int32_t)(item / groups);
