@@ -1,8 +1,10 @@
 # What the cuda backend needs: a CUDA compiler, cuDNN 9 and cuBLASLt. Sets RCNN_CUDA_COMPLETE; when it is true the language
 # CUDA is enabled and RCNN_CUDA_INCLUDES, RCNN_CUDA_LIBRARIES hold what the module is built with. RCNN_CUDA_REASON says in
-# one line what is missing, or the versions found. CUDNN_ROOT and CUDAToolkit_ROOT are taken as hints.
+# one line what is missing, or the versions found. With nvJPEG's header, RCNN_HAVE_NVJPEG is true: the module opens the library
+# itself at run time. CUDNN_ROOT, NVJPEG_ROOT and CUDAToolkit_ROOT are taken as hints.
 set(RCNN_CUDA_COMPLETE FALSE)
 set(RCNN_CUDA_REASON "switched off")
+set(RCNN_HAVE_NVJPEG FALSE)
 set(RCNN_CUDA_ARCHITECTURES "80-real;86-real;89-real;90" CACHE STRING
   "GPU architectures of the cuda backend; the one without -real also as PTX for later GPUs")
 
@@ -35,6 +37,18 @@ macro(rcnn_find_cuda_libraries)
   endif()
 endmacro()
 
+macro(rcnn_find_nvjpeg)
+  find_path(NVJPEG_INCLUDE_DIR nvjpeg.h HINTS "${NVJPEG_ROOT}" "$ENV{NVJPEG_ROOT}" ${CUDAToolkit_INCLUDE_DIRS}
+    PATH_SUFFIXES include)
+  mark_as_advanced(NVJPEG_INCLUDE_DIR)
+  set(nvjpeg_text "no nvJPEG header")
+  if(NVJPEG_INCLUDE_DIR)
+    set(RCNN_HAVE_NVJPEG TRUE)
+    file(STRINGS "${NVJPEG_INCLUDE_DIR}/nvjpeg.h" lines REGEX "^#define NVJPEG_VER_(MAJOR|MINOR) +[0-9]+")
+    string(REGEX REPLACE ".*VER_MAJOR +([0-9]+).*VER_MINOR +([0-9]+).*" "nvJPEG \\1.\\2" nvjpeg_text "${lines}")
+  endif()
+endmacro()
+
 if(NOT RCNN_WITH_CUDA STREQUAL "OFF")
   rcnn_find_nvcc()
   if(CMAKE_CUDA_COMPILER)
@@ -55,8 +69,12 @@ if(NOT RCNN_WITH_CUDA STREQUAL "OFF")
     set(RCNN_CUDA_REASON "no cuBLASLt or CUDA runtime")
   else()
     set(RCNN_CUDA_COMPLETE TRUE)
-    set(RCNN_CUDA_REASON "CUDA ${CMAKE_CUDA_COMPILER_VERSION}, cuDNN ${CUDNN_VERSION}")
+    rcnn_find_nvjpeg()
+    set(RCNN_CUDA_REASON "CUDA ${CMAKE_CUDA_COMPILER_VERSION}, cuDNN ${CUDNN_VERSION}, ${nvjpeg_text}")
     set(RCNN_CUDA_INCLUDES ${CUDAToolkit_INCLUDE_DIRS} ${CUDNN_INCLUDE_DIR})
+    if(RCNN_HAVE_NVJPEG)
+      list(APPEND RCNN_CUDA_INCLUDES ${NVJPEG_INCLUDE_DIR})
+    endif()
     set(RCNN_CUDA_LIBRARIES "${CUDNN_LIBRARY}" "${CUBLASLT_LIBRARY}" CUDA::cudart_static)
   endif()
 endif()

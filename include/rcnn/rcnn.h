@@ -563,6 +563,45 @@ RCNN_API RCNN_NODISCARD rcnn_status rcnn_device_peak(const char *backend, int32_
                                                      rcnn_precision precision, double *tflops, double *gb_s,
                                                      rcnn_error *err);
 
+/* ---------------------------------------------------- JPEG files on a GPU */
+
+/* Decodes JPEG files into device memory, from where sessions on the same GPU read them. Behind it is nvJPEG, which is
+ * looked for when a decoder is first asked for; RCNN_NVJPEG in the environment names its file. Its pixels are not quite
+ * those of rcnn_image_decode, docs/backends.md says by how much. One thread at a time; each decoder takes memory of its
+ * own. */
+typedef struct rcnn_decoder rcnn_decoder;
+
+#define RCNN_DECODER_KEEP_MAX 1024
+
+typedef struct rcnn_decoder_options {
+    size_t struct_size;
+    const char *backend; /* "auto" (default: a GPU where one works), "cuda"; UNSUPPORTED for those without a decoder  */
+    int32_t device;      /* index of the GPU, default 0                                                              */
+    int32_t keep;        /* pictures that stay valid at once, 1 .. RCNN_DECODER_KEEP_MAX; default
+                            RCNN_SESSION_IN_FLIGHT + 1: those under way in a session of max_batch 1 and one more. Their
+                            memory grows to the largest picture each has held                                       */
+} rcnn_decoder_options;
+RCNN_API void rcnn_decoder_options_init_sized(rcnn_decoder_options *options, size_t struct_size);
+#define rcnn_decoder_options_init(o) rcnn_decoder_options_init_sized((o), sizeof *(o))
+
+/* One line: the library behind decoders of that backend, or why there are none. Writes at most capacity bytes including
+ * NUL. Statuses: OK, DEVICE, UNSUPPORTED (the backend has none), NOT_FOUND (no such backend), ARGUMENT. */
+RCNN_API rcnn_status rcnn_decoder_probe(const char *backend, char *text, size_t capacity);
+/* options NULL = defaults. Statuses: ARGUMENT, NOT_FOUND (backend), DEVICE (GPU or library), UNSUPPORTED, MEMORY. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_decoder_create(const rcnn_decoder_options *options, rcnn_decoder **out,
+                                                        rcnn_error *err);
+/* Decodes `size` bytes, read only during the call, which returns when the pixels are there: it waits for the GPU, once
+ * and as often as nvJPEG does, which no session counts. *out is RGB8 in device memory, valid until `keep` more runs of
+ * this decoder have begun or it is destroyed, and is what a session's run or submit takes.
+ * UNSUPPORTED: rcnn_image_decode is to be asked: no JPEG, arithmetic coding, not 8 bits, colours other than grey and
+ * YCbCr, an EXIF orientation that is to be applied (options as of rcnn_image_decode, NULL = defaults), the end missing,
+ * or whatever else nvJPEG does not take. FORMAT, LIMIT as of rcnn_image_decode; damage inside the picture data may pass
+ * unnoticed. DEVICE, MEMORY: the GPU's. The decoder can be used after any failure but DEVICE. */
+RCNN_API RCNN_NODISCARD rcnn_status rcnn_decoder_run(rcnn_decoder *decoder, const void *data, size_t size,
+                                                     const rcnn_image_options *options, rcnn_image_view *out,
+                                                     rcnn_error *err);
+RCNN_API void rcnn_decoder_destroy(rcnn_decoder *decoder);
+
 /* -------------------------------------------------------------- evaluation */
 
 /* COCO's detection metrics, equal to pycocotools' COCOeval (docs/accuracy.md states what that covers). Ground truth and

@@ -14,12 +14,13 @@
 
 #include "graph/graph.h"
 
-#define RCNN_BACKEND_ABI   3
+#define RCNN_BACKEND_ABI   4
 #define RCNN_BACKEND_SLOTS 3
 
 typedef struct rcnn_backend rcnn_backend; /* each backend's own struct */
 typedef struct rcnn_kernel rcnn_kernel;   /* each backend's own struct */
 typedef struct rcnn_recording rcnn_recording;
+typedef struct rcnn_device_decoder rcnn_device_decoder;
 
 typedef struct rcnn_backend_options {
     int32_t device;      /* index, 0 for CPUs                                   */
@@ -70,6 +71,13 @@ typedef struct rcnn_backend_counters { /* since open */
     uint64_t host_syncs, device_allocations, host_allocations, replays, recordings;
     uint64_t bytes_held; /* device memory from alloc and of the backend itself */
 } rcnn_backend_counters;
+
+/* A JPEG file that was looked at (image/examine.h): Huffman coded, 8 bits, grey or YCbCr, complete, within the limits. */
+typedef struct rcnn_device_jpeg {
+    const uint8_t *data; /* host memory */
+    size_t size;
+    int32_t width, height; /* pixels */
+} rcnn_device_jpeg;
 
 typedef struct rcnn_backend_vt {
     uint32_t abi;     /* RCNN_BACKEND_ABI */
@@ -143,6 +151,19 @@ typedef struct rcnn_backend_vt {
     /* A short test: 10^9 bytes read or written a second while a large block is copied in the backend's memory. NULL = the
      * backend is not made for speed. */
     rcnn_status (*copy_speed)(rcnn_backend *backend, double *gb_s, rcnn_error *err);
+
+    /* JPEG files to pixels in device memory; all four entries or none, the last two only where an open may succeed. A
+     * decoder needs no open backend and is used by one thread at a time. The probe gives one line on the library behind it,
+     * DEVICE when there is none. */
+    rcnn_status (*decoder_probe)(char *text, size_t capacity);
+    /* `keep` pictures stay valid at once. */
+    rcnn_status (*decoder_open)(int32_t device, int32_t keep, rcnn_device_decoder **out, rcnn_error *err);
+    /* RGB8 in device memory, there for every stream at the return, valid until `keep` more runs have begun or the close.
+     * UNSUPPORTED when the library does not take the file, FORMAT when it finds it damaged: both leave the decoder as it
+     * was. */
+    rcnn_status (*decoder_run)(rcnn_device_decoder *decoder, const rcnn_device_jpeg *jpeg, rcnn_image_view *out,
+                               rcnn_error *err);
+    void (*decoder_close)(rcnn_device_decoder *decoder); /* NULL is fine */
 } rcnn_backend_vt;
 
 #define RCNN_BACKEND_MARKS 512 /* one for every kernel of the deepest networks, and some more */

@@ -32,6 +32,14 @@ static rcnn_status absent_open(const rcnn_backend_options *options, rcnn_backend
     return rcnn_fail(err, RCNN_ERR_DEVICE, "cuda: %s", why_absent);
 }
 
+static rcnn_status absent_decoder_open(int32_t device, int32_t keep, rcnn_device_decoder **out, rcnn_error *err)
+{
+    (void)device;
+    (void)keep;
+    *out = NULL;
+    return rcnn_fail(err, RCNN_ERR_DEVICE, "cuda: %s", why_absent);
+}
+
 static int32_t absent_device_count(void)
 {
     return 0;
@@ -41,7 +49,9 @@ static const rcnn_backend_vt stand_in = {.abi = RCNN_BACKEND_ABI,
                                          .name = "cuda",
                                          .probe = absent_probe,
                                          .open = absent_open,
-                                         .device_count = absent_device_count};
+                                         .device_count = absent_device_count,
+                                         .decoder_probe = absent_probe,
+                                         .decoder_open = absent_decoder_open};
 
 /* ------------------------------------------------------------- finding */
 

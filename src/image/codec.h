@@ -30,6 +30,8 @@ struct rcnn_image {
 typedef rcnn_status (*rcnn_image_decoder)(const rcnn_image_source *source, rcnn_image *image, rcnn_error *err);
 
 rcnn_status rcnn_image_decode_jpeg(const rcnn_image_source *source, rcnn_image *image, rcnn_error *err);
+/* Size and orientation without pixels, of a file that any decoder of plain JPEGs reads as ours does; see examine.h. */
+rcnn_status rcnn_image_read_jpeg_header(const rcnn_image_source *source, rcnn_image *image, rcnn_error *err);
 rcnn_status rcnn_image_decode_png(const rcnn_image_source *source, rcnn_image *image, rcnn_error *err);
 rcnn_status rcnn_image_decode_webp(const rcnn_image_source *source, rcnn_image *image, rcnn_error *err);
 rcnn_status rcnn_image_decode_pnm(const rcnn_image_source *source, rcnn_image *image, rcnn_error *err);

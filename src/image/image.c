@@ -1,6 +1,7 @@
 /* The public image calls: options, format by first bytes, limits, the decoder, orientation. Decoding itself is in the
  * file of each format; drawing and writing images is not the library's business. */
 #include "image/codec.h"
+#include "image/examine.h"
 
 #include <string.h>
 
@@ -170,6 +171,28 @@ rcnn_status rcnn_image_decode(const void *data, size_t size, const rcnn_image_op
     }
     const rcnn_image_source source = {"image data", data, size, (uint64_t)o.max_pixels};
     return decode_source(&source, o.ignore_exif != 0, out, err);
+}
+
+rcnn_status rcnn_image_examine_jpeg(const void *data, size_t size, const rcnn_image_options *options, int32_t *width,
+                                    int32_t *height, rcnn_error *err)
+{
+    rcnn_image_options o;
+    rcnn_image header = {.orientation = 1};
+    RCNN_TRY(read_options(options, &o, err));
+    const rcnn_image_source source = {"image data", data, size, (uint64_t)o.max_pixels};
+    const image_kind *kind = find_kind(data, size);
+    if (!kind || kind->decode != rcnn_image_decode_jpeg) {
+        return rcnn_fail(err, RCNN_ERR_UNSUPPORTED, "image data: want a JPEG, got %s",
+                         kind ? kind->name : "none of the known kinds");
+    }
+    RCNN_TRY(rcnn_image_read_jpeg_header(&source, &header, err));
+    if (header.orientation != 1 && o.ignore_exif == 0) {
+        return rcnn_fail(err, RCNN_ERR_UNSUPPORTED, "image data: want an upright JPEG, got EXIF orientation %d",
+                         header.orientation);
+    }
+    *width = header.width;
+    *height = header.height;
+    return RCNN_OK;
 }
 
 void rcnn_image_get_view(const rcnn_image *image, rcnn_image_view *view)

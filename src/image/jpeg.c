@@ -2,7 +2,7 @@
  * replicated and YCbCr converted by libjpeg; CMYK and YCCK come out as CMYK and are converted here. OpenCV fills the
  * missing part of a cut file with grey; here lost picture data is a FORMAT error.
  *
- * libjpeg reports errors by a callback that must not return, so the callback jumps back to decode_guarded(). All state
+ * libjpeg reports errors by a callback that must not return, so the callback jumps back to run_guarded(). All state
  * lives in the jpeg_job owned by its caller and no local variable is read after the jump, so nothing is clobbered. */
 #include "image/codec.h"
 
@@ -17,6 +17,7 @@
 
 #define JPEG_SCANS_MAX    500 /* each scan of a progressive file costs a pass over the picture, however few its bytes */
 #define JPEG_ROWS_A_CALL  16
+#define MARKER_SCAN       0xda
 #define EXIF_PREFIX_BYTES 6 /* "Exif\0\0"; OpenCV skips these bytes without looking at them */
 
 typedef struct jpeg_job {
@@ -169,7 +170,8 @@ static void read_rgb_rows(jpeg_job *job)
     }
 }
 
-static void decode(jpeg_job *job)
+/* Everything before the first scan. */
+static void read_header(jpeg_job *job)
 {
     struct jpeg_decompress_struct *codec = &job->codec;
     jpeg_create_decompress(codec);
@@ -178,12 +180,18 @@ static void decode(jpeg_job *job)
     jpeg_mem_src(codec, (unsigned char *)(uintptr_t)job->source->data, (unsigned long)job->source->size);
     jpeg_save_markers(codec, JPEG_APP0 + 1, 0xffff);
     jpeg_read_header(codec, TRUE);
-    const bool cmyk = codec->num_components == 4;
-    if (!cmyk && codec->num_components != 3 && codec->num_components != 1) {
+    if (codec->num_components != 4 && codec->num_components != 3 && codec->num_components != 1) {
         require(job, rcnn_fail(job->err, RCNN_ERR_UNSUPPORTED, "%s: jpeg: want 1, 3 or 4 components, got %d",
                                job->source->name, codec->num_components));
     }
     job->image->orientation = find_orientation(codec);
+}
+
+static void decode(jpeg_job *job)
+{
+    struct jpeg_decompress_struct *codec = &job->codec;
+    read_header(job);
+    const bool cmyk = codec->num_components == 4;
     require(job, rcnn_image_allocate(job->source, codec->image_width, codec->image_height, job->image, job->err));
     codec->out_color_space = cmyk ? JCS_CMYK : JCS_RGB;
     jpeg_start_decompress(codec);
@@ -195,16 +203,70 @@ static void decode(jpeg_job *job)
     jpeg_finish_decompress(codec); /* reads on to the end-of-image marker, so that a cut tail is noticed */
 }
 
-static rcnn_status decode_guarded(jpeg_job *job)
+/* ------------------------------------------------------------- looking only */
+
+static void refuse(jpeg_job *job, const char *what)
+{
+    require(job, rcnn_fail(job->err, RCNN_ERR_UNSUPPORTED, "%s: jpeg: want one for a plain decoder, got %s",
+                           job->source->name, what));
+}
+
+/* An end-of-image marker behind the header of the first scan: bytes of 0xff in entropy coded data are followed by 0. */
+static bool has_end(const uint8_t *data, size_t size)
+{
+    while (size >= 2 && (data[size - 2] != 0xff || data[size - 1] != JPEG_EOI)) {
+        size--;
+    }
+    return size >= 2;
+}
+
+/* Further scans of a file, counted up to one more than are allowed. */
+static int count_scans(const uint8_t *data, size_t size)
+{
+    int scans = 0;
+    const uint8_t *end = data + size, *at = data;
+    while (scans <= JPEG_SCANS_MAX && at < end && (at = memchr(at, 0xff, (size_t)(end - at))) != NULL) {
+        scans += at + 1 < end && at[1] == MARKER_SCAN;
+        at++;
+    }
+    return scans;
+}
+
+static void examine(jpeg_job *job)
+{
+    struct jpeg_decompress_struct *codec = &job->codec;
+    read_header(job);
+    job->image->width = (int32_t)codec->image_width;
+    job->image->height = (int32_t)codec->image_height;
+    require(job, rcnn_image_check_size(job->source, codec->image_width, codec->image_height, job->err));
+    if (codec->arith_code || codec->data_precision != 8) {
+        refuse(job, codec->arith_code ? "arithmetic coding" : "samples that are not of 8 bits");
+    }
+    if (codec->jpeg_color_space != JCS_YCbCr && codec->jpeg_color_space != JCS_GRAYSCALE) {
+        refuse(job, "colours other than grey and YCbCr");
+    }
+    if (!has_end(codec->src->next_input_byte, codec->src->bytes_in_buffer)) {
+        refuse(job, "no end of the image");
+    }
+    if (jpeg_has_multiple_scans(codec) &&
+        count_scans(codec->src->next_input_byte, codec->src->bytes_in_buffer) >= JPEG_SCANS_MAX) {
+        require(job, rcnn_fail(job->err, RCNN_ERR_LIMIT, "%s: jpeg: want at most %d scans, got more", job->source->name,
+                               JPEG_SCANS_MAX));
+    }
+}
+
+/* ------------------------------------------------------------- both */
+
+static rcnn_status run_guarded(jpeg_job *job, void (*work)(jpeg_job *job))
 {
     if (setjmp(job->escape) != 0) {
         return job->status;
     }
-    decode(job);
+    work(job);
     return RCNN_OK;
 }
 
-rcnn_status rcnn_image_decode_jpeg(const rcnn_image_source *source, rcnn_image *image, rcnn_error *err)
+static rcnn_status run(const rcnn_image_source *source, void (*work)(jpeg_job *job), rcnn_image *image, rcnn_error *err)
 {
     jpeg_job job;
     memset(&job, 0, sizeof job);
@@ -217,8 +279,18 @@ rcnn_status rcnn_image_decode_jpeg(const rcnn_image_source *source, rcnn_image *
     job.errors.emit_message = on_message;
     job.errors.output_message = print_nothing;
     job.progress.progress_monitor = on_progress;
-    rcnn_status status = decode_guarded(&job);
+    rcnn_status status = run_guarded(&job, work);
     jpeg_destroy_decompress(&job.codec); /* accepts a codec that was never created */
     rcnn_free(job.cmyk);
     return status;
+}
+
+rcnn_status rcnn_image_decode_jpeg(const rcnn_image_source *source, rcnn_image *image, rcnn_error *err)
+{
+    return run(source, decode, image, err);
+}
+
+rcnn_status rcnn_image_read_jpeg_header(const rcnn_image_source *source, rcnn_image *image, rcnn_error *err)
+{
+    return run(source, examine, image, err);
 }

@@ -312,4 +312,8 @@ const rcnn_backend_vt rcnn_cuda_backend = {
     .counters = cuda_counters,
     .describe_choices = rcnn_cuda_engines_describe,
     .copy_speed = rcnn_cuda_copy_speed,
+    .decoder_probe = rcnn_cuda_decoder_probe,
+    .decoder_open = rcnn_cuda_decoder_open,
+    .decoder_run = rcnn_cuda_decoder_run,
+    .decoder_close = rcnn_cuda_decoder_close,
 };

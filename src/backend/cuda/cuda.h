@@ -162,6 +162,14 @@ rcnn_status rcnn_cuda_copy_speed(rcnn_backend *backend, double *gb_s, rcnn_error
 rcnn_status rcnn_cuda_dnn_open(rcnn_backend *backend, rcnn_error *err);
 void rcnn_cuda_dnn_close(rcnn_backend *backend);
 
+/* ------------------------------------------------------------- JPEG files (decode.c), vtable entries */
+
+rcnn_status rcnn_cuda_decoder_probe(char *text, size_t capacity);
+rcnn_status rcnn_cuda_decoder_open(int32_t device, int32_t keep, rcnn_device_decoder **out, rcnn_error *err);
+rcnn_status rcnn_cuda_decoder_run(rcnn_device_decoder *decoder, const rcnn_device_jpeg *jpeg, rcnn_image_view *out,
+                                  rcnn_error *err);
+void rcnn_cuda_decoder_close(rcnn_device_decoder *decoder);
+
 /* ------------------------------------------------------------- ops */
 
 /* One prepare function an op, in its own file, in the order of ops.def. count > 1 only where claim said so. */
