@@ -111,6 +111,7 @@ TEST(every_option_refuses_bad_values)
             check_taken(option, "cuda:3,0,1023");
             break;
         case KIND_TEXT:
+        case KIND_FILES:
             check_refused(option, "");
             check_taken(option, "x");
             break;

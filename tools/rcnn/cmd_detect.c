@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench_out.h"
+#include "bench_run.h"
 #include "commands.h"
 #include "detect.h"
 #include "log.h"
@@ -35,7 +37,7 @@ static double stage_ms(const shot *s, int32_t stage)
     return rcnn_results_stage_ms(s->item->results, stage) / s->item->together;
 }
 
-/* ------------------------------------------------------------------- images */
+/* ----------------------------------------------------------------- pictures */
 
 static bool fill_items(job *j, const shot *s, int32_t count)
 {
@@ -88,10 +90,10 @@ static bool draw(job *j, shot *s)
     return done;
 }
 
-/* Of a run on a GPU only the whole is known. */
+/* Of a run on a GPU only the whole is known, unless stages are kept apart. */
 static void print_stages(const job *j, const shot *s)
 {
-    if (j->sessions.gpu) {
+    if (j->sessions.gpu && !j->opts->value[OPT_PROFILE].set) {
         fprintf(j->lines, ", run %.1f", stage_ms(s, -1));
         return;
     }
@@ -118,9 +120,48 @@ static void print_summary(const job *j, const shot *s)
     fflush(j->lines);
 }
 
+/* ------------------------------------------------------------------ profile */
+
+static bool note_times(job *j, const shot *s)
+{
+    double ms[BENCH_STAGE_COUNT];
+    bench_stage_times(s->item->results, ms);
+    for (int stage = 0; stage < BENCH_STAGE_COUNT; stage++) {
+        ms[stage] /= s->item->together;
+    }
+    ms[BENCH_STAGE_decode] = s->item->decode_ms;
+    bool done = bench_times_add(&j->calls, stage_ms(s, -1));
+    for (int stage = 0; stage < BENCH_STAGE_COUNT && done; stage++) {
+        done = ms[stage] < 0 || bench_times_add(&j->stages[stage], ms[stage]);
+    }
+    if (!done) {
+        tool_fail(&j->err, "out of memory for the times of %d images", (int)j->calls.count);
+        return detect_stop(j, TOOL_FAILED);
+    }
+    return true;
+}
+
+static void print_profile(job *j)
+{
+    char title[64];
+    for (int stage = 0; stage < BENCH_STAGE_COUNT; stage++) {
+        bench_times_sum_up(&j->stages[stage]);
+    }
+    bench_times_sum_up(&j->calls);
+    snprintf(title, sizeof title, "ms an image|(%d)", (int)j->calls.count);
+    if (j->calls.count > 0) {
+        bench_print_profile(j->stages, &j->calls, title, j->lines);
+    }
+}
+
+/* ------------------------------------------------------------------- images */
+
 /* Everything about the image after the network: false ends the run. */
 static bool write_outputs(job *j, shot *s)
 {
+    if (j->opts->value[OPT_PROFILE].set && !note_times(j, s)) {
+        return false;
+    }
     if (s->picture && !draw(j, s)) {
         return detect_stop(j, TOOL_FAILED);
     }
@@ -192,7 +233,11 @@ int cmd_detect(const options *opts)
     j->status = failed ? TOOL_FAILED : TOOL_DONE;
     stop_catch(); /* before the first temporary file */
     if (j->inputs.count > 0 && detect_setup(j)) {
-        if (detect_all(j) && finish_json(j) && stop_signal()) {
+        const bool done = detect_all(j) && finish_json(j);
+        if (done && opts->value[OPT_PROFILE].set) {
+            print_profile(j);
+        }
+        if (done && stop_signal()) {
             j->status = 128 + stop_signal();
         }
     }

@@ -10,6 +10,7 @@ int cmd_convert(const options *opts);
 int cmd_export(const options *opts);
 int cmd_verify(const options *opts);
 int cmd_eval(const options *opts);
+int cmd_bench(const options *opts);
 int cmd_doctor(const options *opts);
 int cmd_version(const options *opts);
 int cmd_help(const options *opts);

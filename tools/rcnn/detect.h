@@ -2,6 +2,7 @@
 #ifndef RCNN_TOOLS_DETECT_H
 #define RCNN_TOOLS_DETECT_H
 
+#include "bench_result.h"
 #include "draw.h"
 #include "inputs.h"
 #include "model_args.h"
@@ -31,6 +32,7 @@ typedef struct job {
     picture_item *items; /* scratch for pictures                                */
     size_t item_capacity;
     progress bar;
+    bench_times stages[BENCH_STAGE_COUNT], calls; /* --profile: a sample an image */
 } job;
 
 /* Prints the job's error, sets the exit status and returns false: the run is over. */

@@ -186,6 +186,7 @@ static bool open_session(job *j)
     }
     choose_score(j, &wanted);
     choose_limit(j, &wanted);
+    wanted.staged = j->opts->value[OPT_PROFILE].set;
     wanted.labels = j->labels;
     wanted.label_count = j->label_count;
     if (!session_set_open(&j->sessions, j->opts, j->model, &wanted, &j->err)) {
@@ -228,4 +229,8 @@ void job_free(job *j)
     free(j->json.text);
     free(j->labels);
     free(j->items);
+    for (int s = 0; s < BENCH_STAGE_COUNT; s++) {
+        free(j->stages[s].samples);
+    }
+    free(j->calls.samples);
 }

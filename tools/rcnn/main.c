@@ -8,9 +8,10 @@
 #include "message.h"
 
 static int (*const RUN[COMMAND_COUNT])(const options *) = {
-    [COMMAND_DETECT] = cmd_detect, [COMMAND_INFO] = cmd_info,       [COMMAND_CONVERT] = cmd_convert,
-    [COMMAND_EXPORT] = cmd_export, [COMMAND_VERIFY] = cmd_verify,   [COMMAND_EVAL] = cmd_eval,
-    [COMMAND_DOCTOR] = cmd_doctor, [COMMAND_VERSION] = cmd_version, [COMMAND_HELP] = cmd_help,
+    [COMMAND_DETECT] = cmd_detect, [COMMAND_INFO] = cmd_info,     [COMMAND_CONVERT] = cmd_convert,
+    [COMMAND_EXPORT] = cmd_export, [COMMAND_VERIFY] = cmd_verify, [COMMAND_EVAL] = cmd_eval,
+    [COMMAND_BENCH] = cmd_bench,   [COMMAND_DOCTOR] = cmd_doctor, [COMMAND_VERSION] = cmd_version,
+    [COMMAND_HELP] = cmd_help,
 };
 
 static command_id find_command(const char *word)

@@ -244,6 +244,9 @@ static bool store(parser *p, const option_spec *option, const char *text)
         good = strchr(text, '=') && text[0] != '=';
         p->out->lists[p->out->list_count++] = text;
         break;
+    case KIND_FILES:
+        p->out->files[p->out->file_count++] = text;
+        break;
     default:
         break;
     }
@@ -398,7 +401,8 @@ bool options_parse(command_id command, int argc, const char *const *argv, option
     out->command = command;
     out->operands = calloc((size_t)argc + 1, sizeof *out->operands);
     out->lists = calloc((size_t)argc + 1, sizeof *out->lists);
-    if (!out->operands || !out->lists) {
+    out->files = calloc((size_t)argc + 1, sizeof *out->files);
+    if (!out->operands || !out->lists || !out->files) {
         snprintf(message, OPTIONS_MESSAGE_BYTES, "out of memory");
         return false;
     }
@@ -420,6 +424,8 @@ void options_free(options *parsed)
 {
     free(parsed->operands);
     free(parsed->lists);
+    free(parsed->files);
+    parsed->files = NULL;
     parsed->operands = NULL;
     parsed->lists = NULL;
 }

@@ -38,6 +38,7 @@ typedef enum option_kind {
     KIND_CHOICE,
     KIND_SIZE,
     KIND_LIST,
+    KIND_FILES,
     KIND_DEVICE
 } option_kind;
 
@@ -60,7 +61,7 @@ typedef struct option_value {
     int32_t first, second; /* SIZE                                */
 } option_value;
 
-/* A parsed command line. Texts are borrowed from argv; the two arrays belong to the struct. */
+/* A parsed command line. Texts are borrowed from argv; the three arrays belong to the struct. */
 typedef struct options {
     command_id command;
     option_value value[OPTION_COUNT];
@@ -68,6 +69,8 @@ typedef struct options {
     int operand_count;
     const char **lists; /* values of the repeatable option (--set), in order */
     int list_count;
+    const char **files; /* values of the other repeatable option (--with), in order */
+    int file_count;
 } options;
 
 #define OPTIONS_MESSAGE_BYTES 400
