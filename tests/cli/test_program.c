@@ -306,6 +306,12 @@ TEST(devices_and_what_they_cannot_do)
     REQUIRE(RUN_IN(base, &run, "detect", "a.pgm", THIN, "--json", "-", "--preprocess", "gpu") == 0);
     check_run(&run, 2, 1, "--preprocess: want cpu");
     run_free(&run);
+    REQUIRE(RUN_IN(base, &run, "detect", "a.pgm", THIN, "--json", "-", "--decode", "gpu") == 0);
+    check_run(&run, 2, 1, "--decode: want cpu, as backend " DEVICE " has no GPU, got 'gpu'");
+    run_free(&run);
+    REQUIRE(RUN_IN(base, &run, "detect", "a.pgm", THIN, "-q", "--json", "-", "--decode", "cpu") == 0);
+    check_run(&run, 0, 0, NULL);
+    run_free(&run);
     REQUIRE(RUN_IN(base, &run, "detect", "a.pgm", THIN, "--json", "-", "--precision", "fp16") == 0);
     check_run(&run, 1, 1, "got precision fp16");
     run_free(&run);

@@ -195,7 +195,8 @@ static bool detect_all(job *j)
                                 .batch = j->opts->value[OPT_BATCH].set ? j->opts->value[OPT_BATCH].integer : 1,
                                 .decoders = session_set_decoders(&j->sessions, j->opts),
                                 .ignore_exif = j->ignore_exif,
-                                .keep_pixels = j->overlay};
+                                .keep_pixels = j->overlay,
+                                .decode_devices = session_set_decode_devices(&j->sessions, j->opts)};
     stream *images;
     if (!stream_open(&how, &images, &j->err)) {
         return detect_stop(j, TOOL_FAILED);

@@ -107,6 +107,9 @@ static int print_backends(void)
         for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
             printf("    %s\n", line);
         }
+        if (usable && rcnn_decoder_probe(rcnn_backend_name(i), text, sizeof text) != RCNN_ERR_UNSUPPORTED) {
+            printf("    JPEG files: %s\n", text);
+        }
         fast += usable && strcmp(rcnn_backend_name(i), "ref") != 0;
     }
     return fast;

@@ -3,17 +3,28 @@
 #include <sched.h>
 #include <string.h>
 
-/* --preprocess, once it is known what the device is. The words stand in the order cpu, gpu. */
-static bool check_preprocess(const session_set *set, const options *opts, rcnn_error *err)
+/* --preprocess and --decode; the words stand in the order cpu, gpu. */
+static bool wants_gpu(const option_value *where)
 {
-    const option_value *where = &opts->value[OPT_PREPROCESS];
-    if (where->set && where->integer == 1 && !set->gpu) {
-        tool_fail(err, "--preprocess: want cpu, as backend %s has no GPU, got 'gpu'",
-                  rcnn_session_backend_name(set->items[0]));
-        err->status = RCNN_ERR_ARGUMENT;
-        return false;
+    return where->set && where->integer == 1;
+}
+
+/* The same, once it is known what the device is. */
+static bool check_places(const session_set *set, const options *opts, rcnn_error *err)
+{
+    const option_value *preprocess = &opts->value[OPT_PREPROCESS], *decode = &opts->value[OPT_DECODE];
+    const char *backend = rcnn_session_backend_name(set->items[0]);
+    if (wants_gpu(preprocess) && !set->gpu) {
+        tool_fail(err, "--preprocess: want cpu, as backend %s has no GPU, got 'gpu'", backend);
+    } else if (wants_gpu(decode) && !set->gpu) {
+        tool_fail(err, "--decode: want cpu, as backend %s has no GPU, got 'gpu'", backend);
+    } else if (wants_gpu(decode) && preprocess->set && preprocess->integer == 0) {
+        tool_fail(err, "--decode: want cpu, as --preprocess cpu reads host memory, got 'gpu'");
+    } else {
+        return true;
     }
-    return true;
+    err->status = RCNN_ERR_ARGUMENT;
+    return false;
 }
 
 bool session_set_open(session_set *set, const options *opts, const rcnn_model *model, rcnn_session_options *wanted,
@@ -39,10 +50,10 @@ bool session_set_open(session_set *set, const options *opts, const rcnn_model *m
         if (rcnn_session_create(model, wanted, &set->items[i], err) != RCNN_OK) {
             return false;
         }
-        set->count++;
+        set->device[set->count++] = device.index[i];
     }
     set->gpu = strcmp(rcnn_session_backend_name(set->items[0]), "cuda") == 0;
-    return check_preprocess(set, opts, err);
+    return check_places(set, opts, err);
 }
 
 #define DECODERS_PER_GPU 4 /* reading a JPEG takes about as long as two or three runs of a small one */
@@ -54,6 +65,11 @@ int32_t session_set_decoders(const session_set *set, const options *opts)
     const int32_t threads = opts->value[OPT_THREADS].set ? opts->value[OPT_THREADS].integer : usable;
     const int32_t most = DECODERS_PER_GPU * set->count;
     return !set->gpu ? 0 : threads < most ? threads : most;
+}
+
+const int32_t *session_set_decode_devices(const session_set *set, const options *opts)
+{
+    return wants_gpu(&opts->value[OPT_DECODE]) ? set->device : NULL;
 }
 
 void session_set_close(session_set *set)

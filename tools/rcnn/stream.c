@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "device.h"
+#include "gpu_reader.h"
 #include "progress.h"
 
 #define BATCH_MAX 64
@@ -27,6 +28,15 @@ typedef struct lane {
     pthread_t thread;
 } lane;
 
+/* A thread that reads files. */
+typedef struct reader {
+    stream *stream;
+    int32_t number;
+    size_t next;    /* with a GPU: the next of its own images */
+    gpu_reader gpu; /* that of session number % session_count  */
+    pthread_t thread;
+} reader;
+
 struct stream {
     stream_options how;
     size_t chunk_count;
@@ -43,8 +53,8 @@ struct stream {
     bool stopping;
 
     lane lanes[DEVICES_MAX];
-    pthread_t *decoders;
-    int32_t decoder_count, lane_count; /* threads started */
+    reader *readers;                  /* [decoders] */
+    int32_t reader_count, lane_count; /* threads started */
 };
 
 static int32_t chunk_size(const stream *s, size_t k)
@@ -60,16 +70,25 @@ static chunk *chunk_at(const stream *s, size_t k)
 
 /* ------------------------------------------------------------------ one chunk */
 
-static void decode(const stream *s, size_t index, stream_item *item)
+/* gpu NULL: on the CPU. What is drawn is read by the CPU in any case. */
+static void decode(const stream *s, gpu_reader *gpu, size_t index, stream_item *item)
 {
     rcnn_image_options how;
     rcnn_image_options_init(&how);
     how.ignore_exif = s->how.ignore_exif;
     const double start = clock_ms();
     *item = (stream_item){.path = s->how.paths[index], .index = index, .own = item->own};
-    if (rcnn_image_load(item->path, &how, &item->image, &item->failed) == RCNN_OK) {
-        rcnn_image_get_view(item->image, &item->view);
-        item->failed.status = RCNN_OK;
+    const bool there = gpu && gpu_reader_read(gpu, item->path, how.ignore_exif, &item->run);
+    item->view = item->run;
+    item->view.data = NULL;
+    if (!there || s->how.keep_pixels) {
+        if (rcnn_image_load(item->path, &how, &item->image, &item->failed) == RCNN_OK) {
+            rcnn_image_get_view(item->image, &item->view);
+            item->run = there ? item->run : item->view;
+            item->failed.status = RCNN_OK;
+        } else {
+            item->run.data = NULL;
+        }
     }
     item->decode_ms = clock_ms() - start;
 }
@@ -79,8 +98,8 @@ static int32_t gather(const chunk *c, rcnn_image_view views[BATCH_MAX])
 {
     int32_t count = 0;
     for (int32_t i = 0; i < c->decoded; i++) {
-        if (c->items[i].image) {
-            views[count++] = c->items[i].view;
+        if (c->items[i].run.data) {
+            views[count++] = c->items[i].run;
         }
     }
     return count;
@@ -92,7 +111,7 @@ static void give_results(chunk *c)
     const int32_t together = rcnn_results_image_count(c->results);
     for (int32_t i = 0; i < c->decoded; i++) {
         stream_item *item = &c->items[i];
-        if (item->image) {
+        if (item->run.data) {
             item->results = c->results;
             item->position = position++;
             item->together = together;
@@ -107,9 +126,9 @@ static void run_one_by_one(rcnn_session *session, chunk *c, const rcnn_error *fa
     const bool alone = gather(c, views) == 1;
     for (int32_t i = 0; i < c->decoded; i++) {
         stream_item *item = &c->items[i];
-        if (item->image && alone) {
+        if (item->run.data && alone) {
             item->failed = *failed;
-        } else if (item->image && rcnn_session_run(session, &item->view, 1, &item->own, &item->failed) == RCNN_OK) {
+        } else if (item->run.data && rcnn_session_run(session, &item->run, 1, &item->own, &item->failed) == RCNN_OK) {
             item->failed.status = RCNN_OK;
             item->results = item->own;
             item->together = 1;
@@ -123,6 +142,7 @@ static void drop_pixels(chunk *c)
         rcnn_image_destroy(c->items[i].image);
         c->items[i].image = NULL;
         c->items[i].view.data = NULL;
+        c->items[i].run.data = NULL;
     }
 }
 
@@ -134,7 +154,7 @@ static void run_chunk_here(stream *s, size_t k)
     rcnn_image_view views[BATCH_MAX];
     rcnn_error failed = {0};
     for (c->decoded = 0; c->decoded < chunk_size(s, k); c->decoded++) {
-        decode(s, k * (size_t)s->how.batch + (size_t)c->decoded, &c->items[c->decoded]);
+        decode(s, NULL, k * (size_t)s->how.batch + (size_t)c->decoded, &c->items[c->decoded]);
     }
     const int32_t count = gather(c, views);
     if (count > 0 && rcnn_session_run(s->how.sessions[0], views, count, &c->results, &failed) == RCNN_OK) {
@@ -147,22 +167,58 @@ static void run_chunk_here(stream *s, size_t k)
 
 /* ----------------------------------------------------------------------- decoders */
 
+/* Readers that decode on the GPU of a session. */
+static size_t readers_of(const stream *s, size_t session)
+{
+    const size_t sessions = (size_t)s->how.session_count;
+    return ((size_t)s->how.decoders - session + sessions - 1) / sessions;
+}
+
+/* On GPUs the readers of a session take its images in turn: each knows beforehand how many of its pictures there can be
+ * in the ring. */
+static bool is_own(const stream *s, const reader *r, size_t index)
+{
+    const size_t batch = (size_t)s->how.batch, sessions = (size_t)s->how.session_count;
+    const size_t k = index / batch, session = (size_t)r->number % sessions;
+    return k % sessions == session &&
+           (k / sessions * batch + index % batch) % readers_of(s, session) == (size_t)r->number / sessions;
+}
+
+static size_t first_own(const stream *s, const reader *r, size_t index)
+{
+    while (index < s->how.count && !is_own(s, r, index)) {
+        index++;
+    }
+    return index;
+}
+
+/* Pictures of one reader in the ring, at most. */
+static int32_t pictures_of(const stream *s, size_t session)
+{
+    const size_t sessions = (size_t)s->how.session_count, readers = readers_of(s, session);
+    const size_t images = (s->ring_count + sessions - 1) / sessions * (size_t)s->how.batch;
+    return (int32_t)((images + readers - 1) / readers);
+}
+
 static void *decode_images(void *argument)
 {
-    stream *s = argument;
+    reader *r = argument;
+    stream *s = r->stream;
     const size_t batch = (size_t)s->how.batch;
+    size_t *next = s->how.decode_devices ? &r->next : &s->next_image;
     pthread_mutex_lock(&s->lock);
     for (;;) {
-        while (!s->stopping && s->next_image < s->how.count && s->next_image / batch >= s->released + s->ring_count) {
+        while (!s->stopping && *next < s->how.count && *next / batch >= s->released + s->ring_count) {
             pthread_cond_wait(&s->changed, &s->lock);
         }
-        if (s->stopping || s->next_image == s->how.count) {
+        if (s->stopping || *next == s->how.count) {
             break;
         }
-        const size_t index = s->next_image++, k = index / batch;
+        const size_t index = *next, k = index / batch;
         chunk *c = chunk_at(s, k);
+        *next = s->how.decode_devices ? first_own(s, r, index + 1) : index + 1;
         pthread_mutex_unlock(&s->lock);
-        decode(s, index, &c->items[index % batch]);
+        decode(s, s->how.decode_devices ? &r->gpu : NULL, index, &c->items[index % batch]);
         pthread_mutex_lock(&s->lock);
         if (++c->decoded == chunk_size(s, k)) {
             pthread_cond_broadcast(&s->changed);
@@ -254,26 +310,48 @@ static void *run_chunks(void *argument)
 
 /* ---------------------------------------------------------------- opening, closing */
 
-static bool start_threads(stream *s)
+static bool make_readers(stream *s, rcnn_error *err)
 {
-    s->decoders = calloc((size_t)s->how.decoders, sizeof *s->decoders);
-    for (int32_t i = 0; s->decoders && i < s->how.decoders; i++) {
-        if (pthread_create(&s->decoders[i], NULL, decode_images, s) != 0) {
-            return false;
+    s->readers = calloc((size_t)s->how.decoders, sizeof *s->readers);
+    if (!s->readers) {
+        return tool_fail(err, "out of memory");
+    }
+    for (int32_t i = 0; i < s->how.decoders; i++) {
+        reader *r = &s->readers[i];
+        *r = (reader){.stream = s, .number = i};
+        if (s->how.decode_devices) {
+            const size_t session = (size_t)(i % s->how.session_count);
+            r->next = first_own(s, r, 0);
+            if (!gpu_reader_open(&r->gpu, s->how.decode_devices[session], pictures_of(s, session), err)) {
+                return false;
+            }
         }
-        s->decoder_count++;
+    }
+    return true;
+}
+
+static bool start_threads(stream *s, rcnn_error *err)
+{
+    if (!make_readers(s, err)) {
+        return false;
+    }
+    for (int32_t i = 0; i < s->how.decoders; i++) {
+        if (pthread_create(&s->readers[i].thread, NULL, decode_images, &s->readers[i]) != 0) {
+            return tool_fail(err, "no thread to read images");
+        }
+        s->reader_count++;
     }
     for (int32_t i = 0; i < s->how.session_count; i++) {
         s->lanes[i] = (lane){.stream = s, .session = s->how.sessions[i], .first = (size_t)i};
         if (pthread_create(&s->lanes[i].thread, NULL, run_chunks, &s->lanes[i]) != 0) {
-            return false;
+            return tool_fail(err, "no thread for a session");
         }
         s->lane_count++;
     }
-    return s->decoders != NULL;
+    return true;
 }
 
-static bool make_ring(stream *s)
+static bool make_ring(stream *s, rcnn_error *err)
 {
     const size_t batch = (size_t)s->how.batch;
     s->ring_count = 1;
@@ -286,7 +364,7 @@ static bool make_ring(stream *s)
     for (size_t i = 0; s->ring && s->items && i < s->ring_count; i++) {
         s->ring[i].items = s->items + i * batch;
     }
-    return s->ring && s->items;
+    return (s->ring && s->items) || tool_fail(err, "out of memory for %zu images", s->ring_count * batch);
 }
 
 bool stream_open(const stream_options *how, stream **out, rcnn_error *err)
@@ -297,12 +375,15 @@ bool stream_open(const stream_options *how, stream **out, rcnn_error *err)
         return tool_fail(err, "out of memory");
     }
     s->how = *how;
+    if (how->decode_devices && how->decoders < how->session_count) {
+        s->how.decoders = how->session_count;
+    }
     s->chunk_count = (how->count + (size_t)how->batch - 1) / (size_t)how->batch;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
-    if (!make_ring(s) || (how->decoders > 0 && !start_threads(s))) {
+    if (!make_ring(s, err) || (s->how.decoders > 0 && !start_threads(s, err))) {
         stream_close(s);
-        return tool_fail(err, "out of memory or threads");
+        return false;
     }
     *out = s;
     return true;
@@ -330,8 +411,8 @@ void stream_close(stream *s)
     s->stopping = true;
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
-    for (int32_t i = 0; i < s->decoder_count; i++) {
-        pthread_join(s->decoders[i], NULL);
+    for (int32_t i = 0; i < s->reader_count; i++) {
+        pthread_join(s->readers[i].thread, NULL);
     }
     for (int32_t i = 0; i < s->lane_count; i++) {
         pthread_join(s->lanes[i].thread, NULL);
@@ -339,7 +420,11 @@ void stream_close(stream *s)
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->changed);
     free_ring(s);
-    free(s->decoders);
+    for (int32_t i = 0; s->readers && i < s->how.decoders;
+         i++) { /* after the sessions' threads: they read its memory */
+        gpu_reader_close(&s->readers[i].gpu);
+    }
+    free(s->readers);
     free(s);
 }
 

@@ -18,7 +18,9 @@ typedef struct stream_options {
     int32_t batch;    /* images per run, at most the sessions' max_batch */
     int32_t decoders; /* threads that read files; 0 = none, and one session */
     int32_t ignore_exif;
-    bool keep_pixels; /* items have them */
+    bool keep_pixels;              /* items have them */
+    const int32_t *decode_devices; /* GPU of each session, which JPEG files are decoded on, with at least one decoder a
+                                      session; NULL = on the CPU. With keep_pixels on the CPU as well */
 } stream_options;
 
 typedef struct stream_item {
@@ -30,6 +32,7 @@ typedef struct stream_item {
     int32_t position, together; /* images that ran in the same batch */
     double decode_ms;
     /* private */
+    rcnn_image_view run; /* what the session reads; data NULL: nothing */
     rcnn_image *image;
     rcnn_results *own; /* of an image that was run again alone */
 } stream_item;
