@@ -227,26 +227,47 @@ static int64_t tiles_of(const sm90_part *part)
            divide_up(part->dst_dim[2], part->bw);
 }
 
-/* The width with the least rounds of all clusters, each times what a tile of that width takes (measured: 1 : 0.62 :
- * 0.4); returns the sum in hundredths of a full round. */
-static int64_t rounds_cost(const sm90_plan *k, int32_t multiprocessors, int32_t *tile_out)
+/* Full rounds of all clusters at 256 outputs a tile, in hundredths: how much there is to do. */
+static int64_t rounds_of(const sm90_plan *k, int32_t multiprocessors)
+{
+    int64_t pairs = 0;
+    for (int32_t p = 0; p < k->part_count; p++) {
+        pairs += (tiles_of(&k->part[p]) + 1) / 2;
+    }
+    return pairs * k->out * 100 / 256 / (multiprocessors / 2);
+}
+
+/* Nanoseconds of all rounds at `width` outputs a tile, the last one cut finer where the kernel does that (make_schedule).
+ * A step is one tap's 64 channels; what it takes and what a tile takes besides were measured on an H100. */
+static int64_t time_at(const sm90_plan *k, int32_t multiprocessors, int32_t width)
+{
+    const int64_t step_ns = width == 256 ? 780 : width == 128 ? 400 : 310, tile_ns = 1500, narrow_step_ns = 310;
+    const int64_t steps = (int64_t)k->k * k->k * k->in / RCNN_SM90_CHUNK;
+    const int64_t clusters = multiprocessors / 2, cuts = width / RCNN_SM90_CHUNK;
+    int64_t pairs = 0;
+    for (int32_t p = 0; p < k->part_count; p++) {
+        pairs += (tiles_of(&k->part[p]) + 1) / 2 * (k->out / width);
+    }
+    const int64_t left = pairs % clusters;
+    int64_t ns = pairs / clusters * (steps * step_ns + tile_ns);
+    if (left > 0 && cuts > 1 && left * cuts <= 2 * clusters) {
+        ns += (left * cuts + clusters - 1) / clusters * (steps * narrow_step_ns + tile_ns);
+    } else if (left > 0) {
+        ns += steps * step_ns + tile_ns;
+    }
+    return ns;
+}
+
+static int32_t best_width(const sm90_plan *k, int32_t multiprocessors)
 {
     static const int32_t widths[] = {256, 128, 64};
-    static const int64_t cost[] = {100, 62, 40};
-    const int32_t clusters = multiprocessors / 2;
-    int64_t best = INT64_MAX;
+    int32_t best = 0;
+    int64_t best_ns = INT64_MAX;
     for (int32_t i = 0; i < 3; i++) {
-        if (k->out % widths[i] != 0) {
-            continue;
-        }
-        int64_t pairs = 0;
-        for (int32_t p = 0; p < k->part_count; p++) {
-            pairs += (tiles_of(&k->part[p]) + 1) / 2 * (k->out / widths[i]);
-        }
-        int64_t total = (pairs + clusters - 1) / clusters * cost[i];
-        if (total < best) {
-            best = total;
-            *tile_out = widths[i];
+        const int64_t ns = k->out % widths[i] == 0 ? time_at(k, multiprocessors, widths[i]) : INT64_MAX;
+        if (ns < best_ns) {
+            best_ns = ns;
+            best = widths[i];
         }
     }
     return best;
@@ -269,8 +290,8 @@ static rcnn_status fill_segment(const sm90_plan *k, const sm90_memory *memory, i
     s->bw = part->bw;
     s->tiles_h = divide_up(s->out_height, s->bh);
     s->tiles_w = divide_up(s->out_width, s->bw);
-    RCNN_TRY(
-        rcnn_cuda_map_images(&s->src, k->bf16, memory->src[i], part->src_dim, s->bn, s->bh, s->bw, k->stride, err));
+    RCNN_TRY((k->k == 1 ? rcnn_cuda_map_grid : rcnn_cuda_map_images)(&s->src, k->bf16, memory->src[i], part->src_dim,
+                                                                     s->bn, s->bh, s->bw, k->stride, err));
     RCNN_TRY(rcnn_cuda_map_rows(&s->weights, k->bf16, part->weights, rows, columns, k->tile_out / 2, err));
     if (k->shape == SM90_HEADS) {
         s->pred = memory->dst[i];
@@ -317,7 +338,7 @@ static rcnn_status launch(rcnn_backend *backend, const sm90_plan *k, const sm90_
     p.chunks = k->in / RCNN_SM90_CHUNK;
     p.kh = k->k;
     p.kw = k->k;
-    p.stride = k->stride;
+    p.stride = k->k == 1 ? 1 : k->stride; /* the map of a 1x1 holds no other pixels */
     p.pad = k->pad;
     p.relu = k->relu;
     p.residual = k->residual;
@@ -406,14 +427,12 @@ static void set_geometry(sm90_plan *k, const rcnn_op *op)
 static rcnn_status prepare_group(sm90_kernel *k, const rcnn_graph *graph, int32_t first, int32_t count, rcnn_error *err)
 {
     const rcnn_op *op = &graph->ops[first];
-    int32_t tile_out = 256;
     k->plan.shape = SM90_GROUP;
     set_geometry(&k->plan, op);
     for (int32_t i = 0; i < count; i++) {
         RCNN_TRY(add_conv_part(k, graph, op + i, op[i].output[0], err));
     }
-    rounds_cost(&k->plan, k->base.backend->properties.multiProcessorCount, &tile_out);
-    k->plan.tile_out = tile_out;
+    k->plan.tile_out = best_width(&k->plan, k->base.backend->properties.multiProcessorCount);
     return RCNN_OK;
 }
 
@@ -612,12 +631,10 @@ static rcnn_status engine_prepare(rcnn_backend *backend, const rcnn_cuda_conv_wa
     RCNN_TRY(rcnn_cuda_new_run(backend, sizeof(sm90_run), run_enqueue, run_release, &run, err));
     sm90_plan *plan = &((sm90_run *)run)->plan;
     plan_conv(plan, want);
-    const int64_t cost = rounds_cost(plan, backend->properties.multiProcessorCount, &plan->tile_out);
+    const int32_t multiprocessors = backend->properties.multiProcessorCount;
     rcnn_status status = RCNN_OK;
-    if (choice) {
-        plan->tile_out = chosen_width(choice, plan->out);
-    }
-    if (plan->tile_out == 0 || (!choice && !want->packed && cost < WORTH_IT)) {
+    plan->tile_out = choice ? chosen_width(choice, plan->out) : best_width(plan, multiprocessors);
+    if (plan->tile_out == 0 || (!choice && rounds_of(plan, multiprocessors) < WORTH_IT)) {
         status = rcnn_fail(err, RCNN_ERR_UNSUPPORTED, "cuda: op '%s': not for wgmma: %s", want->name,
                            choice ? choice : "too few tiles");
     }

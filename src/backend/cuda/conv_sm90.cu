@@ -30,8 +30,13 @@ enum { NO_RESIDUAL, SAME_SIZE, UPSAMPLED };
 template <int TILE_OUT, int EPILOGUE, int RESIDUAL> struct geometry {
     static const int WEIGHT_BYTES = TILE_OUT * 128;
     static const int STAGE_BYTES = SRC_BYTES + WEIGHT_BYTES;
-    static const int STAGING = EPILOGUE != RCNN_SM90_STORE ? 0 : TILE_OUT == 256 && RESIDUAL == NO_RESIDUAL ? 2 : 4;
-    static const int STAGES = TILE_OUT == 256 ? (RESIDUAL == NO_RESIDUAL ? 4 : 3) : TILE_OUT == 128 ? 4 : 5;
+    static const int STAGING = EPILOGUE != RCNN_SM90_STORE ? 0 : RESIDUAL == NO_RESIDUAL ? 2 : 4;
+    /* as many as fit: a step of a narrow tile is over before its bytes have come */
+    static const int STAGES = TILE_OUT == 256   ? (RESIDUAL == NO_RESIDUAL ? 4 : 3)
+                              : TILE_OUT == 128 ? (RESIDUAL == NO_RESIDUAL ? 6
+                                                   : RESIDUAL == SAME_SIZE ? 5
+                                                                           : 4)
+                                                : (RESIDUAL == NO_RESIDUAL ? 8 : 6);
     static const int TOP = RESIDUAL == UPSAMPLED ? STAGING * TOP_BYTES : 0;
     static const int BARRIERS = 2 * STAGES + 2 * STAGING;
     static const int SHARED_BYTES = 1024 + BARRIER_BYTES + STAGES * STAGE_BYTES + STAGING * STAGING_BYTES + TOP;
@@ -622,7 +627,7 @@ __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(BLOCK, 1)
     conv_wgmma_nhwc_kernel(const __grid_constant__ rcnn_sm90_conv p)
 {
     typedef geometry<TILE_OUT, EPILOGUE, RESIDUAL> G;
-    static_assert(G::BARRIERS * 8 <= BARRIER_BYTES, "barriers fit");
+    static_assert(G::BARRIERS * 8 <= BARRIER_BYTES && G::SHARED_BYTES <= 227 * 1024, "it fits");
     extern __shared__ unsigned char shared[];
     __shared__ __align__(16) uint16_t pred_weights[EPILOGUE == RCNN_SM90_PRED ? 16 * PRED_PITCH : 8];
     const layout at = lay_out<G>(shared);

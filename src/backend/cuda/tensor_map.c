@@ -48,6 +48,18 @@ rcnn_status rcnn_cuda_map_images(CUtensorMap *map, bool bf16, const void *base, 
     return encode(map, bf16, 4, base, size, stride, box, steps, err);
 }
 
+rcnn_status rcnn_cuda_map_grid(CUtensorMap *map, bool bf16, const void *base, const int32_t dim[4], int32_t bn,
+                               int32_t bh, int32_t bw, int32_t step, rcnn_error *err)
+{
+    const cuuint64_t s = (cuuint64_t)step, channels = (cuuint64_t)dim[3];
+    const cuuint64_t width = (cuuint64_t)dim[2], height = (cuuint64_t)dim[1];
+    const cuuint64_t size[4] = {channels, (width + s - 1) / s, (height + s - 1) / s, (cuuint64_t)dim[0]};
+    const cuuint64_t stride[3] = {channels * s * 2, channels * width * s * 2, channels * width * height * 2};
+    const cuuint32_t box[4] = {64, (cuuint32_t)bw, (cuuint32_t)bh, (cuuint32_t)bn};
+    const cuuint32_t steps[4] = {1, 1, 1, 1};
+    return encode(map, bf16, 4, base, size, stride, box, steps, err);
+}
+
 rcnn_status rcnn_cuda_map_rows(CUtensorMap *map, bool bf16, const void *base, int64_t rows, int64_t columns,
                                int32_t box_rows, rcnn_error *err)
 {
