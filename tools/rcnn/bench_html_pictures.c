@@ -147,10 +147,12 @@ static void put_numbers(FILE *out, verify_image *image)
 
 /* ---------------------------------------------------------------- pictures */
 
-/* Items above the score; those without a partner are marked. Returns how many. False with err filled. */
+/* Items above the score. Those without a partner are red; the others have the colours of their classes, or one quiet colour
+ * where a single class would give every instance its own, red among them. False with err filled. */
 static bool collect_items(const bench_shown *shown, const verify_side *side, picture_item *items, int32_t *count,
                           rcnn_error *err)
 {
+    const picture_mark usual = rcnn_model_class_count(shown->model) > 1 ? PICTURE_PLAIN : PICTURE_SAME;
     *count = 0;
     for (int32_t i = 0; i < side->count; i++) {
         if ((double)side->items[i].score <= SHOWN_SCORE) {
@@ -161,7 +163,7 @@ static bool collect_items(const bench_shown *shown, const verify_side *side, pic
         picture_item *item = &items[(*count)++];
         *item = (picture_item){.detection = side->items[i],
                                .name = rcnn_model_class_name(shown->model, side->items[i].label),
-                               .mark = side->paired[i] ? PICTURE_PLAIN : PICTURE_DIFFERS};
+                               .mark = side->paired[i] ? usual : PICTURE_DIFFERS};
         if (rcnn_results_get_mask(shown->results, 0, i, RCNN_MASK_RAW, &mask, &why) == RCNN_OK) {
             item->soft = mask.raw;
             item->side = mask.width;
