@@ -25,7 +25,9 @@ typedef struct bench_job {
     rcnn_model *model;
     rcnn_image *image;
     char model_path[MODEL_PATH_BYTES];
-    const char *json; /* file, or NULL */
+    const char *json;    /* file, or NULL */
+    bench_result *peers; /* [peer_count], of --with */
+    int peer_count;
 } bench_job;
 
 static bool refuse(bench_job *j, const char *line)
@@ -184,29 +186,63 @@ static bool write_json(void *context, bench_result *r, rcnn_error *err)
     return !steady || bench_write_json(r, j->json, err);
 }
 
-/* The rows of a peer's file, behind ours. */
-static bool add_peers(bench_job *j, const char *path)
+static bool read_peers(bench_job *j)
 {
-    bench_result peers;
-    if (bench_read(path, &peers, &j->err) != RCNN_OK) {
-        return false;
-    }
-    bool done = true;
-    for (int32_t i = 0; i < peers.row_count && done; i++) {
-        bench_row *row = bench_add_row(&j->result);
-        done = row != NULL;
-        if (done) {
-            *row = peers.rows[i];
-            memset(&peers.rows[i], 0, sizeof peers.rows[i]); /* its samples have moved */
+    for (; j->peer_count < j->opts->file_count; j->peer_count++) {
+        if (bench_read(j->opts->files[j->peer_count], &j->peers[j->peer_count], &j->err) != RCNN_OK) {
+            return false;
         }
     }
-    for (int32_t i = 0; i < peers.fact_count && done; i++) {
-        char name[80];
-        snprintf(name, sizeof name, "peer %s", peers.facts[i].name);
-        done = bench_add_fact(&j->result, name, peers.facts[i].value) != NULL;
+    return true;
+}
+
+/* Moves the rows of a peer's file behind ours. */
+static bool add_peer(bench_job *j, bench_result *peer)
+{
+    for (int32_t i = 0; i < peer->row_count; i++) {
+        bench_row *row = bench_add_row(&j->result);
+        if (!row) {
+            return tool_fail(&j->err, "out of memory");
+        }
+        *row = peer->rows[i];
+        memset(&peer->rows[i], 0, sizeof peer->rows[i]); /* its samples have moved */
     }
-    bench_free(&peers);
-    return done || tool_fail(&j->err, "out of memory");
+    for (int32_t i = 0; i < peer->fact_count; i++) {
+        char name[80];
+        snprintf(name, sizeof name, "peer %s", peer->facts[i].name);
+        if (!add_fact(j, name, peer->facts[i].value)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool add_peers(bench_job *j)
+{
+    for (int i = 0; i < j->peer_count; i++) {
+        if (!add_peer(j, &j->peers[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Whether files can be written is asked before minutes of measuring. */
+static bool check_outputs(bench_job *j)
+{
+    static const option_id FILES[] = {OPT_BENCH_JSON, OPT_CSV, OPT_MARKDOWN, OPT_TRACE};
+    const option_value *directory = &j->opts->value[OPT_BENCH_REPORT];
+    for (size_t i = 0; i < sizeof FILES / sizeof FILES[0]; i++) {
+        const option_value *named = &j->opts->value[FILES[i]];
+        outfile file;
+        if (named->set) {
+            if (!outfile_open(&file, named->text, &j->err)) {
+                return false;
+            }
+            outfile_discard(&file);
+        }
+    }
+    return !directory->set || directory_make("--report", directory->text, &j->err);
 }
 
 static bool is_standard(const option_value *file)
@@ -264,18 +300,10 @@ static bool make_plan(bench_job *j)
 
 static bool measure(bench_job *j)
 {
-    const option_value *value = j->opts->value;
-    if (value[OPT_BENCH_REPORT].set && !directory_make("--report", value[OPT_BENCH_REPORT].text, &j->err)) {
+    if (!check_words(j) || !read_peers(j) || !check_outputs(j) || !open_model(j) || !open_device(j) || !open_image(j) ||
+        !make_plan(j) || !add_facts(j) || !measure_peak(j) || !bench_run(&j->plan, &j->result, &j->pair, &j->err) ||
+        !add_peers(j)) {
         return false;
-    }
-    if (!check_words(j) || !open_model(j) || !open_device(j) || !open_image(j) || !make_plan(j) || !add_facts(j) ||
-        !measure_peak(j) || !bench_run(&j->plan, &j->result, &j->pair, &j->err)) {
-        return false;
-    }
-    for (int i = 0; i < j->opts->file_count; i++) {
-        if (!add_peers(j, j->opts->files[i])) {
-            return false;
-        }
     }
     j->result.complete = stop_signal() == 0;
     return write_outputs(j);
@@ -320,9 +348,14 @@ int cmd_bench(const options *opts)
     j->opts = opts;
     log_start(opts, NULL);
     stop_catch();
-    const int status = run(j);
+    j->peers = calloc((size_t)opts->file_count + 1, sizeof *j->peers);
+    const int status = j->peers ? run(j) : TOOL_FAILED;
     rcnn_log_set(NULL, NULL, RCNN_LOG_ERROR);
     bench_pair_free(&j->pair);
+    for (int i = 0; i < j->peer_count; i++) {
+        bench_free(&j->peers[i]);
+    }
+    free(j->peers);
     bench_free(&j->result);
     free(j->plan.decode.samples);
     rcnn_image_destroy(j->image);
