@@ -174,6 +174,7 @@ static const char PAGE_TAIL[] =
     ".TP\n\\fBRCNN_CPU_MASK\\fR\nhighest instruction set the cpu backend uses for its own code: c, avx2 or avx512.\n"
     ".TP\n\\fBRCNN_CUDA_MODULE\\fR\nfile of the cuda backend's module: no other is tried then. Default: "
     "librcnn_cuda.so beside the library, then where the loader looks.\n"
+    ".TP\n\\fBRCNN_NVJPEG\\fR\nfile of the nvJPEG library for \\-\\-decode gpu: no other is tried then.\n"
     ".TP\n\\fBRCNN_CACHE_DIR\\fR\nfolder for the engines that \\-\\-tune found, a file for each kind of GPU and set of "
     "library versions; empty: they are not kept. Default: $XDG_CACHE_HOME/rcnn, then $HOME/.cache/rcnn.\n"
     ".TP\n\\fBRCNN_CUDA_FAIL_AT\\fR, \\fBRCNN_CUDA_FAIL_ALL\\fR\n"
