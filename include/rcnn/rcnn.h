@@ -401,8 +401,8 @@ typedef struct rcnn_session_options {
                                  default 0                                                                            */
     int32_t staged;           /* 1: device time of each stage by events (rcnn_results_stage_ms), stages do not overlap;
                                  2: also that of each kernel (rcnn_session_step_get); default 0: with a GPU only the
-                                 total, the stage postprocess (its part on the host) and preprocess on the host are
-                                 known. With 1 and 2 runs under way do not overlap either                           */
+                                 total and the host's parts of preprocess, postprocess and download are known.
+                                 With 1 and 2 runs under way do not overlap either                                  */
     int32_t tune;             /* 1: time the engines of each convolution when a shape is first seen and remember the
                                  best in the cache file; default 0: heuristics and what was remembered                */
     int32_t max_plans;        /* shapes kept prepared, the least recently used makes room; 0 (default) = 64           */
@@ -519,11 +519,20 @@ RCNN_API RCNN_NODISCARD rcnn_status rcnn_rle_decode(const uint32_t *counts, int3
 
 /* ----------------------------------------------------------------- profile */
 
-/* The stages in the order they run. */
+/* The stages in the order they run; what the host does to masks comes after the download, though. */
 RCNN_API int32_t rcnn_stage_count(void);
 RCNN_API const char *rcnn_stage_name(int32_t stage);
 /* Milliseconds the run that made these results spent in a stage (all its images together); stage -1 = the whole run
- * from entry to return, or from the entry of submit to the return of collect. 0 when out of range. */
+ * from entry to return, or from the entry of submit to the return of collect. 0 when out of range. But for the first run of
+ * a shape, and for what the caller does between submit and collect, the stages add up to the whole but for a few hundredths
+ * of a millisecond. What they hold:
+ *   upload       with a GPU and staged: from the first look at where the pixels are to the first kernel: copies to
+ *                page-locked memory, transfers, launching. 0 elsewhere
+ *   preprocess .. mask_head   their kernels; with host_preprocess also resizing and normalising on the host
+ *   postprocess  masks in the form asked for, on the device, by the host or both; with a GPU also the kernel that writes
+ *                the live results to host memory
+ *   download     from its end, or from the call of collect when that is later, until boxes, scores and soft masks stand in
+ *                the results object */
 RCNN_API double rcnn_results_stage_ms(const rcnn_results *results, int32_t stage);
 
 /* One kernel of a run: an op of the plan, or several that run as one. */

@@ -21,7 +21,9 @@
 
 typedef enum rcnn_stage {
 #define STAGE(name, help) RCNN_STAGE_##name,
+#define TIMED(name, help) RCNN_STAGE_##name,
 #include "stages/stages.def"
+#undef TIMED
 #undef STAGE
     RCNN_STAGE_COUNT
 } rcnn_stage;

@@ -49,7 +49,9 @@ const char *rcnn_build_info(void)
 
 static const char *const STAGE_NAMES[] = {
 #define STAGE(name, help) #name,
+#define TIMED(name, help) #name,
 #include "stages/stages.def"
+#undef TIMED
 #undef STAGE
 };
 

@@ -98,7 +98,7 @@ static rcnn_status take(const rcnn_session *s, const rcnn_plan *plan, const rcnn
 {
     const double start = rcnn_clock_ms();
     rcnn_status status = rcnn_session_take(s, plan, frame, delivered, results, err);
-    results->stage_ms[RCNN_STAGE_postprocess] += rcnn_clock_ms() - start;
+    results->stage_ms[RCNN_STAGE_download] += rcnn_clock_ms() - start;
     return status;
 }
 
@@ -118,18 +118,29 @@ static void free_oldest(rcnn_session *s)
     s->pending--;
 }
 
-/* ms: between marks, where there are any. */
-static rcnn_status add_stage_times(rcnn_session *s, const rcnn_flight *flight, rcnn_results *results,
-                                   double ms[RCNN_BACKEND_MARKS], rcnn_error *err)
+/* When the host waited for a flight. */
+typedef struct rcnn_waiting {
+    double begin, end; /* clock */
+} rcnn_waiting;
+
+/* ms: between marks, where there are any. What the host waited after the last one is the way of the results: the device
+ * ended that long after mark 0, which it reached as soon as it was set, having nothing else to do. */
+static rcnn_status add_stage_times(rcnn_session *s, const rcnn_flight *flight, const rcnn_waiting *waiting,
+                                   rcnn_results *results, double ms[RCNN_BACKEND_MARKS], rcnn_error *err)
 {
     results->stage_ms[RCNN_STAGE_preprocess] += flight->host_ms;
-    const rcnn_plan *plan = flight->plan;
-    if (s->time_stages) {
-        RCNN_TRY(s->vt->marks_ms(s->backend, plan->mark_count, ms, err));
-        for (int32_t i = 0; i + 1 < plan->mark_count; i++) {
-            results->stage_ms[plan->mark_stage[i]] += ms[i];
-        }
+    if (!s->time_stages) {
+        return RCNN_OK;
     }
+    const rcnn_plan *plan = flight->plan;
+    double ended = flight->marked_ms;
+    RCNN_TRY(s->vt->marks_ms(s->backend, plan->mark_count, ms, err));
+    for (int32_t i = 0; i + 1 < plan->mark_count; i++) {
+        results->stage_ms[plan->mark_stage[i]] += ms[i];
+        ended += ms[i];
+    }
+    ended = ended > waiting->begin ? ended : waiting->begin;
+    results->stage_ms[RCNN_STAGE_download] += ended < waiting->end ? waiting->end - ended : 0;
     return RCNN_OK;
 }
 
@@ -139,13 +150,15 @@ static rcnn_status land(rcnn_session *s, int32_t slot, rcnn_results *results, rc
     const rcnn_flight *flight = &s->flights[slot];
     rcnn_delivered delivered = {0};
     double ms[RCNN_BACKEND_MARKS];
+    rcnn_waiting waiting = {.begin = rcnn_clock_ms()};
     s->current = NULL;
     RCNN_TRY(s->vt->wait(s->backend, slot, err));
-    RCNN_TRY(add_stage_times(s, flight, results, ms, err));
+    waiting.end = rcnn_clock_ms();
     s->vt->delivered(s->backend, slot, &flight->plan->graph, &flight->plan->delivery, &delivered);
     s->current = flight->number == s->starts ? flight->plan : NULL;
     RCNN_TRY(take(s, flight->plan, &flight->frame, &delivered, results, err));
-    return s->time_steps ? rcnn_session_keep_steps(s, flight->plan, ms, &delivered, err) : RCNN_OK;
+    RCNN_TRY(add_stage_times(s, flight, &waiting, results, ms, err));
+    return s->time_steps ? rcnn_session_keep_steps(s, flight->plan, ms + 1, &delivered, err) : RCNN_OK; /* 0: upload */
 }
 
 /* A flight that somebody will collect lands before that: into results of its own. */
@@ -230,6 +243,10 @@ static rcnn_status start_on_device(rcnn_session *s, int32_t slot, rcnn_error *er
 {
     rcnn_flight *flight = &s->flights[slot];
     flight->number = ++s->starts;
+    if (s->time_stages) {
+        flight->marked_ms = rcnn_clock_ms();
+        RCNN_TRY(s->vt->mark(s->backend, 0, err));
+    }
     RCNN_TRY(s->vt->stage(s->backend, slot, &flight->frame, err));
     if (flight->plan->recording) {
         RCNN_TRY(s->vt->replay(s->backend, flight->plan->recording, err));

@@ -28,12 +28,12 @@ typedef struct rcnn_plan {
     bool warm;                 /* it has run once, so that it may be recorded */
     bool unrecordable;         /* the backend failed to: its kernels are enqueued every time */
     int32_t mark_count;        /* time marks of an enqueue; mark_stage[i] is the stage between mark i and i+1 */
-    rcnn_stage *mark_stage;    /* [step_count + 2] */
+    rcnn_stage *mark_stage;    /* [step_count + 2]: the upload, the steps, the delivery */
     struct rcnn_plan *host;    /* preprocessing on the host backend, or NULL */
 } rcnn_plan;
 
 _Static_assert(RCNN_STAGE_COUNT + 1 <= RCNN_BACKEND_MARKS, "a mark for every stage border");
-#define RCNN_PLAN_TIMED_STEPS_MAX (RCNN_BACKEND_MARKS - 2) /* steps of a plan whose steps are timed */
+#define RCNN_PLAN_TIMED_STEPS_MAX (RCNN_BACKEND_MARKS - 3) /* steps of a plan whose steps are timed */
 
 /* Builds, places and prepares. *out is NULL on failure. */
 rcnn_status rcnn_plan_create(const rcnn_model *model, const rcnn_build_options *options, int keep_values,

@@ -50,15 +50,21 @@ static void add_value(rcnn_text *text, const rcnn_graph *graph, const rcnn_value
     rcnn_text_add(text, "}");
 }
 
+/* Of the stages that have ops. */
 static void add_stage_macs(rcnn_text *text, const rcnn_graph *graph)
 {
     int64_t macs[RCNN_STAGE_COUNT] = {0};
+    bool built[RCNN_STAGE_COUNT] = {false};
     for (int32_t i = 0; i < graph->op_count; i++) {
         macs[graph->ops[i].stage] += rcnn_op_macs(graph, &graph->ops[i]);
+        built[graph->ops[i].stage] = true;
     }
+    const char *comma = "";
     for (int32_t i = 0; i < RCNN_STAGE_COUNT; i++) {
-        rcnn_text_printf(text, "%s{\"stage\":\"%s\",\"macs\":%lld}", i ? "," : "", rcnn_stage_name(i),
-                         (long long)macs[i]);
+        if (built[i]) {
+            rcnn_text_printf(text, "%s{\"stage\":\"%s\",\"macs\":%lld}", comma, rcnn_stage_name(i), (long long)macs[i]);
+            comma = ",";
+        }
     }
 }
 

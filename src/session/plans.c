@@ -252,10 +252,8 @@ static rcnn_status mark_end(rcnn_session *s, rcnn_plan *plan, rcnn_stage stage, 
 rcnn_status rcnn_session_enqueue(rcnn_session *s, rcnn_plan *plan, const rcnn_frame *frame, rcnn_error *err)
 {
     const rcnn_args args = {.value = plan->value, .scratch = s->scratch, .frame = frame};
-    if (s->time_stages) {
-        plan->mark_count = 1;
-        RCNN_TRY(s->vt->mark(s->backend, 0, err));
-    }
+    plan->mark_count = 1; /* mark 0 is set when a run starts */
+    RCNN_TRY(mark_end(s, plan, RCNN_STAGE_upload, err));
     for (int32_t i = 0; i < plan->step_count; i++) {
         const rcnn_plan_step *step = &plan->steps[i];
         RCNN_TRY(s->vt->enqueue(step->kernel, &args, err));

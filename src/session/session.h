@@ -27,6 +27,7 @@ typedef struct rcnn_flight {
     void *ready;      /* host_preprocess: memory of the preprocessed images */
     size_t ready_bytes;
     double start_ms, host_ms; /* clock at launch; time of preprocessing on the host */
+    double marked_ms;         /* time_stages: clock at mark 0 */
     rcnn_results *results;    /* of a landed flight; else only memory to use again, or NULL */
     rcnn_error failed;        /* of a landed flight whose status is not OK */
 } rcnn_flight;

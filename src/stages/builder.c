@@ -112,7 +112,9 @@ rcnn_status rcnn_stages_build(const rcnn_model *model, const rcnn_build_options 
 {
     static rcnn_status (*const stages[])(rcnn_builder *) = {
 #define STAGE(name, help) rcnn_stage_##name,
+#define TIMED(name, help)
 #include "stages/stages.def"
+#undef TIMED
 #undef STAGE
     };
     rcnn_builder b = {.model = model,
@@ -127,7 +129,7 @@ rcnn_status rcnn_stages_build(const rcnn_model *model, const rcnn_build_options 
         rcnn_graph_mark_output(graph, b.image);
         return RCNN_OK;
     }
-    for (int32_t i = 0; i < RCNN_STAGE_COUNT; i++) {
+    for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++) {
         RCNN_TRY(stages[i](&b));
     }
     return RCNN_OK;

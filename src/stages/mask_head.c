@@ -1,4 +1,4 @@
-/* Stage 7: one soft mask per detection (spec sections 9, 13.10, 14.6). */
+/* Stage 8: one soft mask per detection (spec sections 9, 13.10, 14.6). */
 #include "stages/roi_pool.h"
 
 #include <stdio.h>

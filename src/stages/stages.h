@@ -46,13 +46,15 @@ typedef struct rcnn_builder {
     /* values that stages hand on */
     rcnn_value_id image, c[4], p[RCNN_LEVELS_MAX];
     rcnn_value_id proposals, proposal_counts;
-    rcnn_value_id box_features;
+    rcnn_value_id box_features, box_pred;
     rcnn_value_id mask_rois, det_labels, det_counts;
     int32_t proposal_capacity, detection_capacity;
 } rcnn_builder;
 
 #define STAGE(name, help) rcnn_status rcnn_stage_##name(rcnn_builder *b);
+#define TIMED(name, help)
 #include "stages/stages.def"
+#undef TIMED
 #undef STAGE
 
 /* An op of a stage with nothing in it yet. */

@@ -560,6 +560,8 @@ TEST(preprocessing_on_the_host)
     rcnn_results *results = run(device, p.view, PICTURES);
     CHECK(rcnn_results_stage_ms(results, RCNN_STAGE_preprocess) > 0);
     CHECK(rcnn_results_stage_ms(results, RCNN_STAGE_backbone) == 0);
+    CHECK(rcnn_results_stage_ms(results, RCNN_STAGE_upload) == 0 &&
+          rcnn_results_stage_ms(results, RCNN_STAGE_download) > 0);
     rcnn_results_destroy(results);
     rcnn_session_destroy(device);
     free_pictures(&p);

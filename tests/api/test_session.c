@@ -340,6 +340,33 @@ TEST(plan_and_values_can_be_read)
     tear_down(&f);
 }
 
+/* Names are part of what reports and scripts read. */
+TEST(stages_by_name)
+{
+    static const char *const NAMES[] = {"upload",   "preprocess", "backbone",  "neck",        "rpn",     "roi_pool",
+                                        "box_head", "box_post",   "mask_head", "postprocess", "download"};
+    const int32_t count = (int32_t)(sizeof NAMES / sizeof NAMES[0]);
+    CHECK(rcnn_stage_count() == count);
+    for (int32_t i = 0; i < count && i < rcnn_stage_count(); i++) {
+        CHECK_MSG(strcmp(rcnn_stage_name(i), NAMES[i]) == 0, "stage %d is %s", i, rcnn_stage_name(i));
+    }
+    CHECK(rcnn_stage_name(-1) == NULL && rcnn_stage_name(count) == NULL);
+    fixture f;
+    rcnn_session_options o = thin_options(thin_backend());
+    REQUIRE(set_up(&f, &o));
+    rcnn_error err = {0};
+    rcnn_results *results = NULL;
+    CHECK_OK(rcnn_session_run(f.session, &f.view, 1, &results, &err), err);
+    CHECK(rcnn_results_stage_ms(results, 0) == 0); /* the pixels are in the backend's memory already */
+    for (int32_t i = 1; i < count; i++) {
+        CHECK_MSG(rcnn_results_stage_ms(results, i) > 0 || strcmp(NAMES[i], "postprocess") == 0, "%s took no time",
+                  NAMES[i]); /* raw masks are ready before that */
+    }
+    CHECK(rcnn_results_stage_ms(results, count) == 0 && rcnn_results_stage_ms(results, -2) == 0);
+    rcnn_results_destroy(results);
+    tear_down(&f);
+}
+
 /* "kernels" of the plan: [first op, number of ops] in order. */
 static int32_t kernels_of_plan(rcnn_session *session, const rcnn_image_view *view, int32_t ops[512])
 {
