@@ -134,6 +134,98 @@ TEST(random_weights_make_a_whole_model)
     rcnn_model_destroy(model);
 }
 
+/* ------------------------------------------------------------- a GPU's way */
+
+static bool count_change(void *context, bench_result *r, rcnn_error *err)
+{
+    (void)r;
+    (void)err;
+    ++*(int *)context;
+    return true;
+}
+
+/* As with a GPU: sessions of their own for each kind of time and for kernels, visits of several samples, and batches that
+ * overlap. The backend is one that every build has. */
+TEST(a_gpu_has_sessions_of_their_own)
+{
+    check_thin_model();
+    static const bench_mode FULL = {"full", RCNN_PRECISION_FP32, RCNN_PRECISION_FP32, RCNN_MASK_FULL, 1, true, true,
+                                    ""};
+    static const bench_mode BATCH = {"batch", RCNN_PRECISION_FP32, RCNN_PRECISION_FP32, RCNN_MASK_RAW, 2, false, true,
+                                     ""};
+    static const bench_mode NONE = {"none", RCNN_PRECISION_FP16, RCNN_PRECISION_FP16, RCNN_MASK_RAW, 1, false, true,
+                                    ""};
+    rcnn_model *model;
+    rcnn_error err = {0};
+    int changes = 0;
+    CHECK_OK(rcnn_model_load(THIN_MODEL, NULL, &model, &err), err);
+    const bench_plan plan = {.model = model,
+                             .device = {.backend = DEVICE, .count = 1},
+                             .gpu = true,
+                             .device_name = "gpu:0",
+                             .modes = {&FULL, &BATCH, &NONE},
+                             .sizes = {{64, 96}, {96, 64}},
+                             .mode_count = 3,
+                             .size_count = 2,
+                             .samples = 4,
+                             .warmup = 0,
+                             .threads = 2,
+                             .keep_shown = true,
+                             .changed = count_change,
+                             .context = &changes};
+    bench_result r = {0};
+    bench_pair pair;
+    CHECK_MSG(bench_run(&plan, &r, &pair, &err), "%s", err.message);
+    CHECK_MSG(r.row_count == 6 && changes == 2 * 3, "%d rows, %d changes", (int)r.row_count, changes);
+    for (int32_t i = 0; i < r.row_count && i < 6; i += i % 3 == 1 ? 2 : 1) {
+        const bench_row *row = &r.rows[i];
+        CHECK_MSG(row->end_to_end.count == 4 && row->staged.count == 4 && !row->skipped[0], "%s", row->skipped);
+        CHECK(row->gflop > 0 && row->images_per_s > 0 && row->proposals > 0);
+    }
+    CHECK(r.row_count == 6 && strcmp(r.rows[0].preprocess, "cpu") == 0 && strcmp(r.rows[1].preprocess, "gpu") == 0);
+    CHECK(r.row_count == 6 && r.rows[1].gflop > 1.5 * r.rows[0].gflop && strstr(r.rows[5].skipped, "fp16"));
+    CHECK(pair.count == 0); /* one mode of one image a call is no pair */
+    bench_pair_free(&pair);
+    bench_free(&r);
+    rcnn_model_destroy(model);
+}
+
+TEST(the_slowest_and_the_fastest_are_kept)
+{
+    check_thin_model();
+    static const bench_mode FULL = {"full", RCNN_PRECISION_FP32, RCNN_PRECISION_FP32, RCNN_MASK_FULL, 1, true, true,
+                                    ""};
+    static const bench_mode RAW = {"raw", RCNN_PRECISION_FP32, RCNN_PRECISION_FP32, RCNN_MASK_RAW, 1, true, true, ""};
+    rcnn_model *model;
+    rcnn_error err = {0};
+    int changes = 0;
+    CHECK_OK(rcnn_model_load(THIN_MODEL, NULL, &model, &err), err);
+    const bench_plan plan = {.model = model,
+                             .device = {.backend = DEVICE, .count = 1},
+                             .device_name = DEVICE,
+                             .modes = {&FULL, &RAW},
+                             .sizes = {{160, 96}},
+                             .mode_count = 2,
+                             .size_count = 1,
+                             .samples = 2,
+                             .warmup = -1,
+                             .threads = 2,
+                             .keep_shown = true,
+                             .changed = count_change,
+                             .context = &changes};
+    bench_result r = {0};
+    bench_pair pair;
+    CHECK_MSG(bench_run(&plan, &r, &pair, &err), "%s", err.message);
+    CHECK(pair.count == 2 && r.row_count == 2);
+    CHECK(pair.count == 2 && strcmp(pair.shown[0].mode, pair.shown[1].mode) != 0 && pair.image.width == 160);
+    for (int32_t i = 0; i < pair.count; i++) {
+        CHECK(rcnn_results_count(pair.shown[i].results, 0) == r.rows[0].detections);
+    }
+    bench_pair_free(&pair);
+    bench_free(&r);
+    rcnn_model_destroy(model);
+}
+
 /* ----------------------------------------------------------------- program */
 
 static const bench_row *find_row(const bench_result *r, const char *mode)

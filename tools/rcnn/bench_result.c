@@ -86,6 +86,9 @@ static double quantile(const double *sorted, int32_t count, double share)
 
 void bench_times_sum_up(bench_times *t)
 {
+    if (t->count > 0 && !t->samples) { /* of a file that has the quantiles alone */
+        return;
+    }
     double *sorted = t->count > 0 ? malloc((size_t)t->count * sizeof *sorted) : NULL;
     t->median = t->p10 = t->p90 = t->min = 0;
     if (!sorted) {

@@ -199,6 +199,7 @@ static bool read_peers(bench_job *j)
 /* Moves the rows of a peer's file behind ours. */
 static bool add_peer(bench_job *j, bench_result *peer)
 {
+    j->result.random_weights = j->result.random_weights || peer->random_weights;
     for (int32_t i = 0; i < peer->row_count; i++) {
         bench_row *row = bench_add_row(&j->result);
         if (!row) {
