@@ -1,5 +1,5 @@
-/* Charts of a benchmark's result. A chart is laid out once, as a list of marks, and then painted as SVG (text, no library) or
- * as PNG (cairo): both show the same. Lengths are pixels, y grows downwards. */
+/* Charts of a benchmark's result. A chart is laid out once, as a list of marks, and then painted as SVG (text, no
+ * library) or as PNG (cairo): both show the same. Lengths are pixels, y grows downwards. */
 #ifndef RCNN_TOOLS_BENCH_CHART_H
 #define RCNN_TOOLS_BENCH_CHART_H
 
@@ -56,8 +56,8 @@ typedef enum chart_kind {
 
 /* ms of a row in such a chart; 0 = it is not shown. A row without stages is shown whole in CHART_STAGES. */
 double chart_row_ms(const bench_row *row, chart_kind kind);
-/* title and note are shown above; rows that have nothing to show are left out. False when out of memory; the caller frees
- * the chart in any case. */
+/* title and note are shown above; rows that have nothing to show are left out. False when out of memory; the caller
+ * frees the chart in any case. */
 bool chart_rows(chart *c, chart_kind kind, const bench_row *const *rows, int32_t count, const char *title,
                 const char *note);
 /* Largest ms that the next closer chart shows, so that slow rows do not flatten the others: 0 when the chart of `count`

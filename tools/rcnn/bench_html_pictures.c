@@ -147,8 +147,8 @@ static void put_numbers(FILE *out, verify_image *image)
 
 /* ---------------------------------------------------------------- pictures */
 
-/* Items above the score. Those without a partner are red; the others have the colours of their classes, or one quiet colour
- * where a single class would give every instance its own, red among them. False with err filled. */
+/* Items above the score. Those without a partner are red; the others have the colours of their classes, or one quiet
+ * colour where a single class would give every instance its own, red among them. False with err filled. */
 static bool collect_items(const bench_shown *shown, const verify_side *side, picture_item *items, int32_t *count,
                           rcnn_error *err)
 {

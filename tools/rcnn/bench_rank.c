@@ -17,8 +17,8 @@ static int compare_doubles(const void *left, const void *right)
     return (x > y) - (x < y);
 }
 
-/* Pairs with b < a, those with b = a as a half: small when b is slower. *ties gets the sum of t^3 - t over the groups of
- * t equal values of both sides. */
+/* Pairs with b < a, those with b = a as a half: small when b is slower. *ties gets the sum of t^3 - t over the groups
+ * of t equal values of both sides. */
 static double count_pairs(const sides *s, double *ties)
 {
     double pairs = 0;
@@ -41,8 +41,8 @@ static double count_pairs(const sides *s, double *ties)
     return pairs;
 }
 
-/* P(U <= u) without ties: the coefficients of the Gaussian binomial (n + m over n) count the orders that give each U. All
- * whole numbers below 2^53, so exact. Negative when out of memory. */
+/* P(U <= u) without ties: the coefficients of the Gaussian binomial (n + m over n) count the orders that give each U.
+ * All whole numbers below 2^53, so exact. Negative when out of memory. */
 static double exact_tail(int32_t n, int32_t m, int32_t u)
 {
     const int32_t last = n * m;

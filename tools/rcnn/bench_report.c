@@ -125,7 +125,8 @@ static void keep_rows(bench_group *group, chart_kind kind, double limit)
     group->count = kept;
 }
 
-/* All rows, then, where slow ones flatten the others, those without them. A single bar without segments says nothing. */
+/* All rows, then, where slow ones flatten the others, those without them. A single bar without segments says
+ * nothing. */
 static bool chart_all(const html_page *page, const bench_group *whole, chart_kind kind)
 {
     bench_group group = *whole;

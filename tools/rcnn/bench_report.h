@@ -1,4 +1,5 @@
-/* What is made from a benchmark's result: its file read again, charts and a page, two files compared, a run as a trace. */
+/* What is made from a benchmark's result: its file read again, charts and a page, two files compared, a run as a
+ * trace. */
 #ifndef RCNN_TOOLS_BENCH_REPORT_H
 #define RCNN_TOOLS_BENCH_REPORT_H
 
@@ -24,8 +25,9 @@ typedef struct bench_shown {
     const rcnn_model *model;
 } bench_shown;
 
-/* Writes into the directory `dir`, made when it is not there: report.html, which needs no other file and no network, and its
- * charts as stages_WxH_bN.svg, end_to_end_WxH_bN.svg and, where this build can draw, the same as .png.
+/* Writes into the directory `dir`, made when it is not there: report.html, which needs no other file and no network,
+ * and its charts as stages_WxH_bN.svg, end_to_end_WxH_bN.svg and, where this build can draw, the same as .png. Where
+ * slow rows flatten the others, charts without them follow: .._closer1, .._closer2.
  * shown_count is 0, or 2 for two modes whose detections are drawn side by side and compared (slowest first).
  * Rows with `picture` show that file of `dir` when it is there. Files are complete or not there. */
 rcnn_status bench_write_report(const bench_result *r, const bench_shown *shown, int32_t shown_count, const char *dir,
@@ -33,8 +35,8 @@ rcnn_status bench_write_report(const bench_result *r, const bench_shown *shown, 
 /* False in builds that write charts as SVG only. */
 bool bench_report_has_png(void);
 
-/* Compares the rows of two result files that have the same subject, mode, size, batch, precision and device, and prints a
- * table of verdicts on b as seen from a: faster, slower, same, unclear, with the test, n, p and the ratio. Returns OK
+/* Compares the rows of two result files that have the same subject, mode, size, batch, precision and device, and prints
+ * a table of verdicts on b as seen from a: faster, slower, same, unclear, with the test, n, p and the ratio. Returns OK
  * whatever the verdicts are. */
 rcnn_status bench_compare(const char *a, const char *b, FILE *out, rcnn_error *err);
 
@@ -46,8 +48,8 @@ typedef struct bench_step {
     int32_t ops;         /* ops that run in it as one     */
 } bench_step;
 
-/* Writes trace-event JSON, as Perfetto and Chrome's tracing page open it: the device, named by title, is the process, each
- * stage a lane of it. */
+/* Writes trace-event JSON, as Perfetto and Chrome's tracing page open it: the device, named by title, is the process,
+ * each stage a lane of it. */
 rcnn_status bench_write_trace(const char *path, const bench_step *steps, int32_t count, const char *title,
                               rcnn_error *err);
 

@@ -1,4 +1,5 @@
-/* A run as trace events: the format that Chrome's tracing page and Perfetto read ("Trace Event Format", complete events). */
+/* A run as trace events: the format that Chrome's tracing page and Perfetto read ("Trace Event Format", complete
+ * events). */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
-/* A reader for JSON files that people and other programs write: strict about the grammar (RFC 8259), indifferent to members
- * it is not asked for. The caller walks the document by callbacks; the first fault stops everything and is told by line
- * and column. */
+/* A reader for JSON files that people and other programs write: strict about the grammar (RFC 8259), indifferent to
+ * members it is not asked for. The caller walks the document by callbacks; the first fault stops everything and is told
+ * by line and column. */
 #ifndef RCNN_TOOLS_JSON_TEXT_H
 #define RCNN_TOOLS_JSON_TEXT_H
 
