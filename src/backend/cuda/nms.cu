@@ -1,9 +1,10 @@
 /* Batched non-maximum suppression with the results of src/backend/ref/nms.c, bit for bit. Three launches:
  *
- *   order   one block for each share of an image's candidates: sorts them by score. Shares are the groups, when these
- *           are few and cannot touch each other (the levels of the RPN); else one share holds all
- *   pairs   64x64 tiles of each share's sorted candidates: which suppresses which, one bit a pair. And the rank of each
- *           candidate among all of the image
+ *   order   some blocks for each share of an image's candidates: sort them by score. Shares are the groups, when these
+ *           are few and cannot touch each other (the levels of the RPN); else one share holds all. A share that comes
+ *           sorted stays as it is, a short one is sorted by counting, a long one by one block in passes
+ *   pairs   64x64 tiles of each share's sorted candidates: which suppresses which, one bit a pair. Other blocks find
+ *           the rank of each candidate among all of the image
  *   walk    one block a share goes through its candidates 64 at a time. The block of an image that ends last writes the
  *           boxes kept, by rank
  *
@@ -14,7 +15,7 @@
  * Why groups cannot touch: coordinates are in [0,largest], group g is moved by off(g) = g * (largest + 1) in float, and
  * moving is monotone. If largest + off(g) <= off(g + 1) after rounding, boxes of g and g + 1 have no common inside: the
  * intersection is 0 and suppresses nothing, as sides are not negative. All of this is checked on the device. */
-#include "backend/cuda/boxes.cuh"
+#include "backend/cuda/rank.cuh"
 
 #define ORDER_THREADS RCNN_SORT_THREADS
 #define PAIRS_THREADS 256
@@ -23,9 +24,14 @@
 #define LOADS     4 /* of a thread under way at once */
 #define SHARES    8
 #define TILE      64
-#define NEAR      16 /* words (64 bits) of a row that the walk has at hand: WALK_THREADS / TILE */
 #define WORDS_MAX ((RCNN_SORT_SHARED_MAX + TILE - 1) / TILE)
-#define BLOCKS    1056 /* of pairs, all images: what an H100 runs at a time */
+#define STEPS     (RCNN_SORT_SHARED_MAX / ORDER_THREADS) /* candidates a thread of order has in shared memory */
+
+/* Blocks of all images, so that they run at the same time on an H100 (132 multiprocessors). */
+#define ORDER_BLOCKS 64
+#define TILE_BLOCKS  720                      /* of pairs: 5 sorted levels of 1000 have 680 tiles */
+#define RANK_BLOCKS  160                      /* of pairs */
+#define RANKED       (PAIRS_THREADS / SHARES) /* candidates that one of them ranks at a time */
 
 #define MMCV_SPLIT            10000 /* as in src/backend/ref/nms.c */
 #define TORCHVISION_SHIFT_MAX 1000
@@ -41,7 +47,8 @@ typedef struct nms_image {
 typedef struct nms_plan {
     rcnn_cuda_nms p;
     int32_t limit; /* candidates that shares hold: min(capacity, RCNN_SORT_SHARED_MAX) */
-    int32_t words; /* of a row of bits */
+    int32_t words; /* tiles in a row of tiles */
+    int32_t parts; /* blocks of order that share the work of a share */
     size_t bytes;
     nms_image *image;
     uint32_t *key;        /* [n][limit] by share and score                                          */
@@ -51,7 +58,8 @@ typedef struct nms_plan {
     int32_t *rank;        /* [n][limit] among all of the image                                      */
     int32_t *by_rank;     /* [n][limit] candidate                                                   */
     uint32_t *kept;       /* [n][ceil(limit/32)] bits by rank                                       */
-    uint64_t *bits;       /* [n][limit][words] bit j of word w: overlaps candidate start + 64*w + j */
+    uint64_t *bits;       /* [n][words + SHARES][words][64] by tile: row of tiles, column; bit j of a candidate: it
+                             overlaps candidate j of the column. See tile_bits                      */
     uint32_t *long_key;   /* [n][capacity], these when capacity > limit                             */
     uint32_t *long_order; /* [n][capacity]                                                          */
     uint32_t *long_spare; /* [n][capacity]                                                          */
@@ -119,7 +127,7 @@ typedef struct survey {
 } survey;
 
 /* Also writes the keys of all scores. */
-static __device__ survey survey_of(const rcnn_cuda_nms *p, int32_t n, int32_t count, uint32_t *key, uint32_t *sums)
+static __device__ survey survey_of(const rcnn_cuda_nms *p, int32_t n, int32_t count, uint32_t *key)
 {
     const size_t first = (size_t)n * (size_t)p->in.capacity;
     const uint32_t sign = 0x80000000u;
@@ -152,12 +160,23 @@ static __device__ survey survey_of(const rcnn_cuda_nms *p, int32_t n, int32_t co
             key[i] = score_key;
         }
     }
+    __shared__ uint32_t warps[5][32];
+    const uint32_t of_warp[5] = {__reduce_max_sync(RCNN_ALL_LANES, largest), __reduce_max_sync(RCNN_ALL_LANES, low),
+                                 __reduce_max_sync(RCNN_ALL_LANES, high), __reduce_or_sync(RCNN_ALL_LANES, ones),
+                                 __reduce_or_sync(RCNN_ALL_LANES, zeros)};
+    if (rcnn_lane() == 0) {
+        for (int32_t k = 0; k < 5; k++) {
+            warps[k][rcnn_warp()] = of_warp[k];
+        }
+    }
+    const bool is_plain = __syncthreads_or(odd != 0) == 0;
     survey s;
-    s.largest = rcnn_key_score(~rcnn_block_max(largest, sums));
-    s.first_group = (int32_t)(~rcnn_block_max(low, sums) ^ sign);
-    s.last_group = (int32_t)(rcnn_block_max(high, sums) ^ sign);
-    s.is_plain = rcnn_block_max(odd, sums) == 0;
-    s.varying = rcnn_block_or(ones, sums) & rcnn_block_or(zeros, sums);
+    s.largest = rcnn_key_score(~__reduce_max_sync(RCNN_ALL_LANES, warps[0][rcnn_lane()]));
+    s.first_group = (int32_t)(~__reduce_max_sync(RCNN_ALL_LANES, warps[1][rcnn_lane()]) ^ sign);
+    s.last_group = (int32_t)(__reduce_max_sync(RCNN_ALL_LANES, warps[2][rcnn_lane()]) ^ sign);
+    s.is_plain = is_plain;
+    s.varying = __reduce_or_sync(RCNN_ALL_LANES, warps[3][rcnn_lane()]) &
+                __reduce_or_sync(RCNN_ALL_LANES, warps[4][rcnn_lane()]);
     return s;
 }
 
@@ -177,49 +196,118 @@ static __device__ bool groups_are_apart(const rcnn_cuda_nms *p, nms_rule rule, s
     return apart;
 }
 
-/* Writes the share's candidates, sorted, to the arrays from `start` on. */
-static __device__ void write_share(const nms_plan *plan, int32_t n, nms_rule rule, float step, const uint16_t *sorted,
-                                   const uint32_t *key, int32_t start, int32_t count)
+/* What a block of order does: its part of one share, whose candidates stand in the arrays from `start` on. */
+typedef struct share_part {
+    int32_t share;
+    int32_t part, parts;
+    int32_t start, count; /* of the share */
+} share_part;
+
+static __device__ __forceinline__ share_part part_of(const nms_plan *plan, bool apart)
+{
+    const int32_t block = blockIdx.x;
+    if (apart) {
+        return {block % SHARES, block / SHARES, plan->parts, 0, 0};
+    }
+    return {0, block, plan->parts * SHARES, 0, 0};
+}
+
+/* Gathers the candidates of the share in the order of the list, and finds where the share stands. Each warp has its own
+ * piece of the list. near: their keys, the first RCNN_RANK_MAX of them. */
+static __device__ void gather_share(const rcnn_cuda_nms *p, int32_t n, int32_t count, const survey *found, bool apart,
+                                    const uint32_t *key, share_part *share, uint16_t *order, uint32_t *near,
+                                    uint32_t *sums)
+{
+    const size_t first = (size_t)n * (size_t)p->in.capacity;
+    const int32_t steps = (count + ORDER_THREADS - 1) / ORDER_THREADS;
+    const int32_t i0 = rcnn_warp() * steps * 32 + rcnn_lane();
+    uint32_t votes[STEPS];
+    uint32_t members = 0; /* of the share in the low half, of lower shares in the high one: at most 7168 */
+#pragma unroll
+    for (int32_t k = 0; k < STEPS; k++) {
+        const int32_t i = i0 + k * 32;
+        const bool live = k < steps && i < count;
+        const int32_t owner = live && apart ? p->in.groups[first + (size_t)i] - found->first_group : 0;
+        votes[k] = __ballot_sync(RCNN_ALL_LANES, live && owner == share->share);
+        members += (uint32_t)__popc(votes[k]);
+        members += (uint32_t)__popc(__ballot_sync(RCNN_ALL_LANES, live && owner < share->share)) << 16;
+    }
+    if (rcnn_lane() == 0) {
+        sums[rcnn_warp()] = members;
+    }
+    __syncthreads();
+    const uint32_t all = sums[rcnn_lane()];
+    const uint32_t total = __reduce_add_sync(RCNN_ALL_LANES, all);
+    share->count = (int32_t)(total & 0xffffu);
+    share->start = (int32_t)(total >> 16);
+    int32_t place = (int32_t)(__reduce_add_sync(RCNN_ALL_LANES, rcnn_lane() < rcnn_warp() ? all : 0) & 0xffffu);
+#pragma unroll
+    for (int32_t k = 0; k < STEPS; k++) {
+        if (votes[k] >> rcnn_lane() & 1u) {
+            const int32_t at = place + __popc(votes[k] & rcnn_lower_lanes());
+            order[at] = (uint16_t)(i0 + k * 32);
+            if (at < RCNN_RANK_MAX) {
+                near[at] = key[i0 + k * 32];
+            }
+        }
+        place += __popc(votes[k]);
+    }
+    __syncthreads();
+}
+
+/* Writes candidates order[begin..end) of the share to their places: places[j - begin], or j when NULL. */
+static __device__ void write_share(const nms_plan *plan, int32_t n, nms_rule rule, float step, const uint32_t *key,
+                                   int32_t start, const uint16_t *order, const uint16_t *places, int32_t begin,
+                                   int32_t end)
 {
     const rcnn_cuda_nms *p = &plan->p;
-    const size_t first = (size_t)n * (size_t)p->in.capacity, to = (size_t)n * (size_t)plan->limit + (size_t)start;
-    for (int32_t i = threadIdx.x; i < count; i += ORDER_THREADS) {
-        const int32_t from = sorted[i];
+    const size_t first = (size_t)n * (size_t)p->in.capacity, share = (size_t)n * (size_t)plan->limit + (size_t)start;
+    for (int32_t j = begin + (int32_t)threadIdx.x; j < end; j += ORDER_THREADS) {
+        const int32_t from = order[j];
+        const size_t to = share + (size_t)(places ? places[j - begin] : j);
         const int32_t group = p->in.groups[first + (size_t)from];
-        plan->key[to + (size_t)i] = key[from];
-        plan->from[to + (size_t)i] = from;
-        plan->group[to + (size_t)i] = group;
-        plan->moved[to + (size_t)i] =
-            move_box(rcnn_box_at(p->in.boxes, first + (size_t)from), shift_of(p, rule, group, step));
+        plan->key[to] = key[from];
+        plan->from[to] = from;
+        plan->group[to] = group;
+        plan->moved[to] = move_box(rcnn_box_at(p->in.boxes, first + (size_t)from), shift_of(p, rule, group, step));
     }
 }
 
-/* Candidates of share s: all when the image has one share only. */
-static __device__ void order_share(const nms_plan *plan, int32_t n, int32_t s, int32_t count, nms_rule rule,
-                                   const survey *found, bool apart, uint32_t *shared, uint32_t *sums)
+/* shared: RCNN_SORT_COUNTERS words, keys of all candidates, and two orders. */
+static __device__ void order_share(const nms_plan *plan, int32_t n, int32_t count, nms_rule rule, const survey *found,
+                                   bool apart, uint32_t *shared, uint32_t *sums)
 {
-    const rcnn_cuda_nms *p = &plan->p;
-    const size_t first = (size_t)n * (size_t)p->in.capacity;
     const uint32_t *key = shared + RCNN_SORT_COUNTERS;
+    const float step = found->largest + 1.0f;
     uint16_t *order = (uint16_t *)(shared + RCNN_SORT_COUNTERS + plan->limit), *spare = order + plan->limit;
-    int32_t start = 0, mine = 0;
-    for (int32_t base = 0; base < count; base += ORDER_THREADS) {
-        const int32_t i = base + (int32_t)threadIdx.x;
-        const int32_t share = i < count && apart ? p->in.groups[first + (size_t)i] - found->first_group : 0;
-        const bool is_mine = i < count && share == s;
-        int32_t members;
-        const int32_t place = mine + rcnn_block_place(is_mine, sums, &members);
-        if (is_mine) {
-            order[place] = (uint16_t)i;
-        }
-        mine += members;
-        start += __syncthreads_count(i < count && share < s);
+    share_part share = part_of(plan, apart);
+    gather_share(&plan->p, n, count, found, apart, key, &share, order, shared, sums);
+    if (threadIdx.x == 0 && share.part == 0) {
+        plan->image[n].start[share.share] = share.start;
+        plan->image[n].end[share.share] = share.start + share.count;
     }
-    const uint16_t *sorted = rcnn_block_sort(key, order, spare, mine, found->varying, shared);
-    write_share(plan, n, rule, found->largest + 1.0f, sorted, key, start, mine);
-    if (threadIdx.x == 0) {
-        plan->image[n].start[s] = start;
-        plan->image[n].end[s] = start + mine;
+    bool falls = false;
+    for (int32_t j = threadIdx.x; j + 1 < share.count; j += ORDER_THREADS) {
+        falls = falls || key[order[j]] > key[order[j + 1]];
+    }
+    const bool is_sorted = !__syncthreads_or(falls);
+    const int32_t each = (share.count + share.parts - 1) / share.parts;
+    const int32_t begin = min(share.part * each, share.count), end = min(begin + each, share.count);
+    if (is_sorted) {
+        write_share(plan, n, rule, step, key, share.start, order, NULL, begin, end);
+    } else if (share.parts > 1 && share.count <= RCNN_RANK_MAX) {
+        for (int32_t j = begin + rcnn_warp() * RCNN_RANK_ITEMS; j < end; j += RCNN_SORT_WARPS * RCNN_RANK_ITEMS) {
+            uint32_t place[RCNN_RANK_ITEMS];
+            rcnn_warp_rank(shared, share.count, j, place);
+            for (int32_t t = 0; t < RCNN_RANK_ITEMS && j + t < end && rcnn_lane() == 0; t++) {
+                spare[j - begin + t] = (uint16_t)place[t];
+            }
+        }
+        __syncthreads();
+        write_share(plan, n, rule, step, key, share.start, order, spare, begin, end);
+    } else if (share.part == 0) {
+        const uint16_t *sorted = rcnn_block_sort(key, order, spare, share.count, found->varying, shared);
+        write_share(plan, n, rule, step, key, share.start, sorted, NULL, 0, share.count);
     }
 }
 
@@ -239,15 +327,14 @@ static __device__ void order_long(const nms_plan *plan, int32_t n, int32_t count
     }
 }
 
-/* Blocks: x shares, y images. */
+/* Blocks: x parts of shares, y images. */
 static __global__ void __launch_bounds__(ORDER_THREADS) nms_order_kernel(const __grid_constant__ nms_plan plan)
 {
     rcnn_begin();
     RCNN_DYNAMIC_SHARED(uint32_t, shared);
     __shared__ uint32_t sums[32];
-    const int32_t s = blockIdx.x, n = blockIdx.y;
-    const int32_t count = plan.p.in.counts[n];
-    if (s == 0) {
+    const int32_t n = blockIdx.y, count = plan.p.in.counts[n];
+    if (blockIdx.x == 0) {
         const int32_t words = (plan.limit + 31) / 32;
         for (int32_t i = threadIdx.x; i < words; i += ORDER_THREADS) {
             plan.kept[(size_t)n * (size_t)words + (size_t)i] = 0;
@@ -256,44 +343,58 @@ static __global__ void __launch_bounds__(ORDER_THREADS) nms_order_kernel(const _
             plan.image[n].ended = 0;
         }
     }
-    if (count <= 0 || (count > plan.limit && s > 0)) {
+    if (count <= 0 || (count > plan.limit && blockIdx.x > 0)) {
         return;
     }
     uint32_t *key =
         count > plan.limit ? plan.long_key + (size_t)n * (size_t)plan.p.in.capacity : shared + RCNN_SORT_COUNTERS;
-    const survey found = survey_of(&plan.p, n, count, key, sums);
+    const survey found = survey_of(&plan.p, n, count, key);
     if (count > plan.limit) {
         order_long(&plan, n, count, &found, shared);
         return;
     }
     const nms_rule rule = rule_of(&plan.p, count);
     const bool apart = groups_are_apart(&plan.p, rule, found);
-    if (apart || s == 0) {
-        order_share(&plan, n, s, count, rule, &found, apart, shared, sums);
-    } else if (threadIdx.x == 0) {
-        plan.image[n].start[s] = count;
-        plan.image[n].end[s] = count;
+    if (!apart && blockIdx.x == 0 && threadIdx.x > 0 && threadIdx.x < SHARES) { /* there is one share */
+        plan.image[n].start[threadIdx.x] = count;
+        plan.image[n].end[threadIdx.x] = count;
     }
+    order_share(&plan, n, count, rule, &found, apart, shared, sums);
 }
 
 /* ------------------------------------------------------------- pairs */
 
+/* The 64 words of a tile of share s: word i holds the bits of candidate i of the row. Shares begin at any candidate, so
+ * that each may need one row of tiles more. */
+static __device__ __forceinline__ uint64_t *tile_bits(const nms_plan *plan, int32_t n, int32_t s, int32_t start,
+                                                      int32_t row, int32_t column)
+{
+    const size_t of_image = (size_t)n * (size_t)(plan->words + SHARES);
+    const size_t tile_row = of_image + (size_t)(start / TILE + s + row);
+    return plan->bits + (tile_row * (size_t)plan->words + (size_t)column) * TILE;
+}
+
+/* Where the shares of an image are, in shared memory. */
+typedef struct share_list {
+    int32_t start[SHARES], end[SHARES];
+} share_list;
+
 /* Tile t of the upper triangles of all shares, which are numbered column by column. False: there is none. */
 typedef struct nms_tile {
-    int32_t start, end;  /* of the share */
-    int32_t row, column; /* in tiles     */
+    int32_t share, start, end;
+    int32_t row, column; /* in tiles */
 } nms_tile;
 
-static __device__ __forceinline__ bool tile_at(const nms_image *image, int32_t t, nms_tile *tile)
+static __device__ __forceinline__ bool tile_at(const share_list *shares, int32_t t, nms_tile *tile)
 {
     for (int32_t s = 0; s < SHARES; s++) {
-        const int32_t start = image->start[s], end = image->end[s];
+        const int32_t start = shares->start[s], end = shares->end[s];
         const int32_t side = (end - start + TILE - 1) / TILE, tiles = side * (side + 1) / 2;
         if (t < tiles) {
             int32_t column = (int32_t)((sqrtf(8.0f * (float)t + 1.0f) - 1.0f) * 0.5f); /* or one off */
             column += (column + 1) * (column + 2) / 2 <= t;
             column -= column * (column + 1) / 2 > t;
-            *tile = {start, end, t - column * (column + 1) / 2, column};
+            *tile = {s, start, end, t - column * (column + 1) / 2, column};
             return true;
         }
         t -= tiles;
@@ -325,7 +426,7 @@ static __device__ void compare_tile(const nms_plan *plan, int32_t n, nms_rule ru
     const float area = area_of(box);
     __syncthreads();
     const int32_t part = thread / TILE * 16; /* 16 columns a thread */
-    const int32_t live = min(tile.end - column0 - part, 16);
+    const int32_t live = is_row ? min(tile.end - column0 - part, 16) : 0;
     uint32_t mine = 0;
 #pragma unroll 4
     for (int32_t j = 0; j < live; j++) {
@@ -335,13 +436,14 @@ static __device__ void compare_tile(const nms_plan *plan, int32_t n, nms_rule ru
     }
     bits[thread % TILE][part / 16] = (uint16_t)mine;
     __syncthreads();
-    if (thread < TILE && is_row) {
-        plan->bits[(first + (size_t)row) * (size_t)plan->words + (size_t)tile.column] =
+    if (thread < TILE) {
+        tile_bits(plan, n, tile.share, tile.start, tile.row, tile.column)[thread] =
             *reinterpret_cast<const uint64_t *>(bits[thread]);
     }
 }
 
-/* How many candidates of [start,end) stand before one with this key and number. */
+/* How many candidates of [start,end) stand before one with this key and number. keys: in shared memory; numbers are
+ * looked at among equal keys only. */
 static __device__ int32_t count_before(const uint32_t *keys, const int32_t *froms, int32_t start, int32_t end,
                                        uint32_t key, int32_t from)
 {
@@ -358,17 +460,24 @@ static __device__ int32_t count_before(const uint32_t *keys, const int32_t *from
     return low - start;
 }
 
-/* Ranks of all candidates: SHARES neighbouring lanes look for one candidate's place in a share each. */
-static __device__ void rank_candidates(const nms_plan *plan, int32_t n, int32_t count)
+/* Ranks of the candidates of block `block` of `blocks`: SHARES neighbouring lanes look for one candidate's place in a
+ * share each. */
+static __device__ void rank_candidates(const nms_plan *plan, int32_t n, int32_t count, const share_list *shares,
+                                       int32_t block, int32_t blocks)
 {
+    __shared__ uint32_t keys[RCNN_SORT_SHARED_MAX];
     const size_t first = (size_t)n * (size_t)plan->limit;
-    const nms_image *image = &plan->image[n];
-    const uint32_t *keys = plan->key + first;
     const int32_t *froms = plan->from + first;
-    const int32_t s = (int32_t)threadIdx.x % SHARES, start = image->start[s], end = image->end[s];
-    const int32_t each = PAIRS_THREADS / SHARES;                 /* candidates a block has at a time */
-    const int32_t block = (int32_t)(gridDim.x - 1 - blockIdx.x); /* the last blocks have fewer tiles */
-    for (int32_t base = block * each; base < count; base += (int32_t)gridDim.x * each) {
+    const int32_t s = (int32_t)threadIdx.x % SHARES, start = shares->start[s], end = shares->end[s];
+    if (block * RANKED >= count) {
+        return;
+    }
+#pragma unroll 8
+    for (int32_t i = threadIdx.x; i < count; i += PAIRS_THREADS) {
+        keys[i] = plan->key[first + (size_t)i];
+    }
+    __syncthreads();
+    for (int32_t base = block * RANKED; base < count; base += blocks * RANKED) {
         const int32_t i = base + (int32_t)threadIdx.x / SHARES;
         int32_t rank = 0;
         if (i < count) {
@@ -384,37 +493,48 @@ static __device__ void rank_candidates(const nms_plan *plan, int32_t n, int32_t 
     }
 }
 
-/* Blocks: x tiles, y images. */
-static __global__ void __launch_bounds__(PAIRS_THREADS) nms_pairs_kernel(const __grid_constant__ nms_plan plan)
+/* Blocks: x tile_blocks for tiles, the rest for ranks; y images. */
+static __global__ void __launch_bounds__(PAIRS_THREADS)
+    nms_pairs_kernel(const __grid_constant__ nms_plan plan, int32_t tile_blocks)
 {
     rcnn_begin();
     __shared__ tile_boxes columns;
     __shared__ __align__(8) uint16_t bits[TILE][TILE / 16];
+    __shared__ share_list shares;
     const int32_t n = blockIdx.y, count = plan.p.in.counts[n];
     if (count <= 0 || count > plan.limit) {
         return;
     }
-    rank_candidates(&plan, n, count);
+    if (threadIdx.x < SHARES) {
+        shares.start[threadIdx.x] = plan.image[n].start[threadIdx.x];
+        shares.end[threadIdx.x] = plan.image[n].end[threadIdx.x];
+    }
+    __syncthreads();
+    if ((int32_t)blockIdx.x >= tile_blocks) {
+        rank_candidates(&plan, n, count, &shares, (int32_t)blockIdx.x - tile_blocks, (int32_t)gridDim.x - tile_blocks);
+        return;
+    }
     const nms_rule rule = rule_of(&plan.p, count);
     nms_tile tile;
-    for (int32_t t = blockIdx.x; tile_at(&plan.image[n], t, &tile); t += (int32_t)gridDim.x) {
+    for (int32_t t = blockIdx.x; tile_at(&shares, t, &tile); t += tile_blocks) {
         compare_tile(&plan, n, rule, tile, &columns, bits);
     }
 }
 
 /* ------------------------------------------------------------- walk */
 
-/* Which of 64 candidates are kept. overlap[i]: those that i overlaps; alive: those not suppressed from outside. One warp;
- * all lanes get the result. Candidate i hangs on those before it alone, so each round settles at least one more; most
- * chunks take two or three. */
-static __device__ uint64_t resolve(const uint64_t *overlap, uint64_t alive)
+/* Which of 64 candidates are kept. over_a, over_b: those that candidates `lane` and `lane + 32` overlap; alive: those not
+ * suppressed from outside. One warp; all lanes get the result. Candidate i hangs on those before it alone, so each round
+ * settles at least one more; most chunks take two or three. */
+static __device__ __forceinline__ uint64_t resolve(uint64_t over_a, uint64_t over_b, uint64_t alive)
 {
     const int32_t a = rcnn_lane(), b = a + 32;
-    const uint64_t before_a = overlap[a] & ((1ull << a) - 1ull), before_b = overlap[b] & ((1ull << b) - 1ull);
+    const uint64_t before_a = over_a & ((1ull << a) - 1ull), before_b = over_b & ((1ull << b) - 1ull);
+    const bool alive_a = alive >> a & 1u, alive_b = alive >> b & 1u;
     uint64_t kept = alive;
     for (;;) {
-        const uint32_t low = __ballot_sync(RCNN_ALL_LANES, (alive >> a & 1u) && !(before_a & kept));
-        const uint32_t high = __ballot_sync(RCNN_ALL_LANES, (alive >> b & 1u) && !(before_b & kept));
+        const uint32_t low = __ballot_sync(RCNN_ALL_LANES, alive_a && !(before_a & kept));
+        const uint32_t high = __ballot_sync(RCNN_ALL_LANES, alive_b && !(before_b & kept));
         const uint64_t now = (uint64_t)high << 32 | low;
         if (now == kept) {
             return kept;
@@ -428,6 +548,12 @@ static __device__ __forceinline__ uint64_t low_bits(int32_t count)
     return count >= TILE ? ~0ull : (1ull << count) - 1ull;
 }
 
+static __device__ __forceinline__ uint64_t warp_or(uint64_t bits)
+{
+    const uint32_t low = __reduce_or_sync(RCNN_ALL_LANES, (uint32_t)bits);
+    return (uint64_t)__reduce_or_sync(RCNN_ALL_LANES, (uint32_t)(bits >> 32)) << 32 | low;
+}
+
 /* The two halves of words, little-endian, because atomics have 32 bits. */
 static __device__ __forceinline__ void add_bits(uint32_t *halves, int32_t word, uint64_t bits)
 {
@@ -439,57 +565,115 @@ static __device__ __forceinline__ void add_bits(uint32_t *halves, int32_t word, 
     }
 }
 
-/* Marks the kept candidates of share s. Thread t holds one word of row t / NEAR of the chunk: words t % NEAR of those from
- * the chunk's own on; it is loaded while the chunk before is resolved. */
-static __device__ void walk_share(const nms_plan *plan, int32_t n, int32_t start, int32_t end)
+/* The walk through a share. Warp 0 resolves chunk c, while the others carry what chunk c - 1 keeps to the chunks from
+ * c + 1 on: so one barrier a chunk is enough, if warp 0 itself carries what chunk c keeps to chunk c + 1. All words of
+ * rows are loaded some chunks ahead, whether or not their rows will be kept. */
+#define AHEAD   4                         /* chunks */
+#define GROUP   16                        /* chunks whose first two tiles are in shared memory */
+#define FAR     2                         /* nearest tile of the other warps: column c + FAR */
+#define COLUMNS (WALK_THREADS / TILE - 1) /* of tiles, that the warps from 2 on have: a pair of warps each */
+
+typedef struct walk_state {
+    uint64_t own[GROUP][TILE], next[GROUP][TILE]; /* tiles (c, c) and (c, c + 1) of the chunks c of this group */
+    uint64_t chosen[WORDS_MAX];                   /* kept candidates of each chunk */
+    uint32_t removed[2 * WORDS_MAX];              /* halves, as add_bits has them */
+} walk_state;
+
+typedef struct walk_share {
+    const uint64_t *bits; /* tile (0, 0) */
+    size_t row_words;     /* from a row of tiles to the next */
+    int32_t count, chunks;
+} walk_share;
+
+/* Word of this thread's row in tile (c, column); 0 where there is no tile. */
+static __device__ __forceinline__ uint64_t word_of(const walk_share *share, int32_t c, int32_t column)
 {
-    __shared__ uint32_t removed[2 * WORDS_MAX];
-    __shared__ uint64_t overlap[TILE];
-    __shared__ uint64_t chosen;
-    const size_t first = (size_t)n * (size_t)plan->limit + (size_t)start;
-    const int32_t count = end - start, chunks = (count + TILE - 1) / TILE;
-    const int32_t thread = threadIdx.x, row = thread / NEAR, word = thread % NEAR;
-    const uint64_t *bits = plan->bits + (first + (size_t)row) * (size_t)plan->words + word;
-    uint32_t *kept = plan->kept + (size_t)n * (size_t)((plan->limit + 31) / 32);
-    for (int32_t i = thread; i < 2 * chunks; i += WALK_THREADS) {
-        removed[i] = 0;
+    const int32_t row = (int32_t)threadIdx.x % TILE;
+    return column < share->chunks ? share->bits[(size_t)c * share->row_words + (size_t)(column * TILE + row)] : 0;
+}
+
+static __device__ void load_group(const walk_share *share, int32_t first, walk_state *state)
+{
+    const int32_t row = (int32_t)threadIdx.x % TILE, chunk = (int32_t)threadIdx.x / TILE;
+    static_assert(GROUP == WALK_THREADS / TILE, "one chunk for 64 threads");
+    state->own[chunk][row] = word_of(share, first + chunk, first + chunk);
+    state->next[chunk][row] = word_of(share, first + chunk, first + chunk + 1);
+    __syncthreads();
+}
+
+/* Warp 0: chunk c. carry: what chunk c - 1 removes from it, and then what it removes from the next. */
+static __device__ __forceinline__ void resolve_chunk(const walk_share *share, int32_t c, uint64_t *carry,
+                                                     walk_state *state)
+{
+    const int32_t a = rcnn_lane(), b = a + 32, k = c % GROUP;
+    const uint64_t next_a = state->next[k][a], next_b = state->next[k][b];
+    const uint64_t out = ((uint64_t)state->removed[2 * c + 1] << 32 | state->removed[2 * c]) | *carry;
+    const uint64_t kept = resolve(state->own[k][a], state->own[k][b], low_bits(share->count - c * TILE) & ~out);
+    *carry = warp_or((kept >> a & 1u ? next_a : 0) | (kept >> b & 1u ? next_b : 0));
+    if (a == 0) {
+        state->chosen[c] = kept;
     }
-    uint64_t next = row < count && word < chunks ? bits[0] : 0;
-    int32_t total = 0;
-    for (int32_t c = 0; c < chunks; c++) {
-        const uint64_t mine = next;
-        const size_t at = (size_t)c * (TILE * (size_t)plan->words + 1); /* row 64 * c, word c */
-        const bool has_next = (c + 1) * TILE + row < count && c + 1 + word < chunks;
-        next = has_next ? bits[at + TILE * (size_t)plan->words + 1] : 0;
-        if (word == 0) {
-            overlap[row] = mine;
+}
+
+/* The other warps: what chunk c keeps removes from the chunks c + FAR and later. mine: the nearest of the columns. */
+static __device__ __forceinline__ void carry_chunk(const walk_share *share, int32_t c, uint64_t mine, walk_state *state)
+{
+    const int32_t row = (int32_t)threadIdx.x % TILE;
+    const bool kept = state->chosen[c] >> row & 1u;
+    int32_t column = c + FAR - 1 + (int32_t)threadIdx.x / TILE;
+    for (; column < share->chunks; column += COLUMNS) { /* the same for all lanes */
+        const uint64_t bits = warp_or(kept ? mine : 0);
+        if (rcnn_lane() == 0) {
+            add_bits(state->removed, column, bits);
         }
-        __syncthreads();
-        if (rcnn_warp() == 0) {
-            const uint64_t out = (uint64_t)removed[2 * c + 1] << 32 | removed[2 * c];
-            const uint64_t result = resolve(overlap, low_bits(count - c * TILE) & ~out);
-            if (thread == 0) {
-                chosen = result;
-            }
+        mine = word_of(share, c, column + COLUMNS);
+    }
+}
+
+/* Marks the kept candidates of share s. */
+static __device__ void walk(const nms_plan *plan, int32_t n, int32_t s, int32_t start, int32_t end)
+{
+    __shared__ walk_state state;
+    const int32_t thread = threadIdx.x, count = end - start;
+    const walk_share share = {tile_bits(plan, n, s, start, 0, 0), (size_t)plan->words * TILE, count,
+                              (count + TILE - 1) / TILE};
+    const int32_t column = FAR - 1 + thread / TILE; /* from the chunk's on; of the warps from 2 on */
+    const bool is_carrier = thread >= TILE;
+    uint64_t ahead[AHEAD];
+#pragma unroll
+    for (int32_t k = 0; k < AHEAD; k++) {
+        ahead[k] = is_carrier ? word_of(&share, k, k + column) : 0;
+    }
+    for (int32_t i = thread; i < 2 * share.chunks; i += WALK_THREADS) {
+        state.removed[i] = 0;
+    }
+    uint64_t carry = 0;
+    int32_t total = 0, c = 0; /* total: kept by chunks before c */
+    while (c < share.chunks && total < plan->p.out.capacity) {
+        if (c % GROUP == 0) {
+            load_group(&share, c, &state);
         }
-        __syncthreads();
-        const uint64_t keep = chosen;
-        if (keep >> row & 1u) {
-            if (word > 0) {
-                add_bits(removed, c + word, mine); /* 0 past the last chunk */
+#pragma unroll
+        for (int32_t k = 0; k < AHEAD; k++) {
+            if (c >= share.chunks || total >= plan->p.out.capacity) {
+                break;
             }
-            for (int32_t w = NEAR; c + word + w < chunks; w += NEAR) {
-                add_bits(removed, c + word + w, bits[at + (size_t)w]);
+            if (rcnn_warp() == 0) {
+                resolve_chunk(&share, c, &carry, &state);
+            } else if (is_carrier && c > 0) {
+                carry_chunk(&share, c - 1, ahead[(k + AHEAD - 1) % AHEAD], &state);
+                ahead[(k + AHEAD - 1) % AHEAD] = word_of(&share, c - 1 + AHEAD, c - 1 + AHEAD + column);
             }
+            __syncthreads();
+            total += __popcll(state.chosen[c++]);
         }
-        const int32_t i = thread - (WALK_THREADS - TILE); /* the last two warps: the first has enough to do */
-        if (i >= 0 && keep >> i & 1u) {
-            const int32_t rank = plan->rank[first + (size_t)(c * TILE + i)];
+    }
+    const size_t first = (size_t)n * (size_t)plan->limit + (size_t)start;
+    uint32_t *kept = plan->kept + (size_t)n * (size_t)((plan->limit + 31) / 32);
+    for (int32_t i = thread; i < min(c * TILE, count); i += WALK_THREADS) {
+        if (state.chosen[i / TILE] >> i % TILE & 1u) {
+            const int32_t rank = plan->rank[first + (size_t)i];
             atomicOr(&kept[rank / 32], 1u << rank % 32);
-        }
-        total += __popcll(keep);
-        if (total >= plan->p.out.capacity) {
-            break;
         }
     }
 }
@@ -630,7 +814,8 @@ static __device__ void walk_long(const nms_plan *plan, int32_t n, int32_t count)
         if (rcnn_warp() == 0) {
             const uint64_t out = (uint64_t)chunk.removed[1] << 32 | chunk.removed[0];
             const uint64_t *overlap = reinterpret_cast<const uint64_t *>(chunk.overlap);
-            const uint64_t result = resolve(overlap, low_bits(live) & ~out);
+            const int32_t a = rcnn_lane();
+            const uint64_t result = resolve(overlap[a], overlap[a + 32], low_bits(live) & ~out);
             if (threadIdx.x == 0) {
                 chunk.chosen = result;
             }
@@ -667,7 +852,7 @@ static __global__ void __launch_bounds__(WALK_THREADS) nms_walk_kernel(const __g
     }
     nms_image *image = &plan.image[n];
     if (image->start[s] < image->end[s]) {
-        walk_share(&plan, n, image->start[s], image->end[s]);
+        walk(&plan, n, s, image->start[s], image->end[s]);
     }
     __threadfence();
     __syncthreads();
@@ -689,7 +874,9 @@ static nms_plan plan_of(const rcnn_cuda_nms *p)
     plan.p = *p;
     plan.limit = p->in.capacity < RCNN_SORT_SHARED_MAX ? p->in.capacity : RCNN_SORT_SHARED_MAX;
     plan.words = (plan.limit + TILE - 1) / TILE;
+    plan.parts = ORDER_BLOCKS / SHARES / p->n > 1 ? ORDER_BLOCKS / SHARES / p->n : 1;
     const size_t images = (size_t)p->n, all = images * (size_t)plan.limit;
+    const size_t tiles = images * (size_t)(plan.words + SHARES) * (size_t)plan.words;
     const size_t kept_words = images * (size_t)((plan.limit + 31) / 32);
     plan.image = (nms_image *)rcnn_take(p->scratch, &plan.bytes, images * sizeof(nms_image));
     plan.key = (uint32_t *)rcnn_take(p->scratch, &plan.bytes, all * sizeof(uint32_t));
@@ -699,7 +886,7 @@ static nms_plan plan_of(const rcnn_cuda_nms *p)
     plan.rank = (int32_t *)rcnn_take(p->scratch, &plan.bytes, all * sizeof(int32_t));
     plan.by_rank = (int32_t *)rcnn_take(p->scratch, &plan.bytes, all * sizeof(int32_t));
     plan.kept = (uint32_t *)rcnn_take(p->scratch, &plan.bytes, kept_words * sizeof(uint32_t));
-    plan.bits = (uint64_t *)rcnn_take(p->scratch, &plan.bytes, all * (size_t)plan.words * sizeof(uint64_t));
+    plan.bits = (uint64_t *)rcnn_take(p->scratch, &plan.bytes, tiles * TILE * sizeof(uint64_t));
     if (p->in.capacity > plan.limit) {
         const size_t candidates = images * (size_t)p->in.capacity, keep = images * (size_t)p->out.capacity;
         plan.long_key = (uint32_t *)rcnn_take(p->scratch, &plan.bytes, candidates * sizeof(uint32_t));
@@ -709,6 +896,13 @@ static nms_plan plan_of(const rcnn_cuda_nms *p)
         plan.long_group = (int32_t *)rcnn_take(p->scratch, &plan.bytes, keep * sizeof(int32_t));
     }
     return plan;
+}
+
+/* Of one image: as many as there is work for, and no more than its part of what all images may have. */
+static int32_t blocks_of(int32_t wanted, int32_t all, int32_t images)
+{
+    const int32_t most = all / images > 1 ? all / images : 1;
+    return wanted < most ? wanted : most;
 }
 
 extern "C" size_t rcnn_cuda_nms_scratch(const rcnn_cuda_nms *p)
@@ -728,10 +922,13 @@ extern "C" cudaError_t rcnn_cuda_nms_launch(const rcnn_cuda_nms *p, cudaStream_t
     if (error != cudaSuccess) {
         return error;
     }
-    const int32_t tiles = plan.words * (plan.words + 1) / 2 + SHARES, wanted = BLOCKS / p->n;
-    const dim3 shares(SHARES, (unsigned)p->n), pairs((unsigned)(tiles < wanted ? tiles : wanted), (unsigned)p->n);
-    RCNN_LAUNCH(nms_order_kernel, shares, ORDER_THREADS, shared, stream, plan);
-    RCNN_LAUNCH(nms_pairs_kernel, pairs, PAIRS_THREADS, 0, stream, plan);
+    const unsigned images = (unsigned)p->n;
+    const int32_t tiles = plan.words * (plan.words + 1) / 2 + SHARES, ranks = (plan.limit + RANKED - 1) / RANKED;
+    const int32_t tile_blocks = blocks_of(tiles, TILE_BLOCKS, p->n), rank_blocks = blocks_of(ranks, RANK_BLOCKS, p->n);
+    const dim3 parts((unsigned)(plan.parts * SHARES), images), pairs((unsigned)(tile_blocks + rank_blocks), images);
+    const dim3 shares(SHARES, images);
+    RCNN_LAUNCH(nms_order_kernel, parts, ORDER_THREADS, shared, stream, plan);
+    RCNN_LAUNCH(nms_pairs_kernel, pairs, PAIRS_THREADS, 0, stream, plan, tile_blocks);
     RCNN_LAUNCH(nms_walk_kernel, shares, WALK_THREADS, 0, stream, plan);
     return cudaGetLastError();
 }
