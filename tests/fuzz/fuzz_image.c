@@ -1,17 +1,36 @@
-/* Any bytes as an image. The size limit keeps one input fast; the pixels of a success are all read, so that sanitizers
- * see rows that were never written or lie outside. PNG files run a second time with their checksums made right, or almost
- * every change would end at the first checksum. */
+/* Any bytes as an image, and as a JPEG that is only looked at. The size limit keeps one input fast; the pixels of a success
+ * are all read, so that sanitizers see rows that were never written or lie outside. PNG files run a second time with their
+ * checksums made right, or almost every change would end at the first checksum. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <zlib.h>
 
+#include "image/examine.h"
 #include "rcnn/rcnn.h"
 
 #define PNG_SIGNATURE_BYTES 8
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* What may go to a decoder on a device has the size that our own decoder finds. */
+static void examine(const uint8_t *data, size_t size, const rcnn_image_options *options, const rcnn_image *image)
+{
+    rcnn_error err = {0};
+    int32_t width = 0, height = 0;
+    rcnn_status status = rcnn_image_examine_jpeg(data, size, options, &width, &height, &err);
+    if (err.status != status || (status == RCNN_OK && (width < 1 || height < 1 || (int64_t)width * height > 1 << 18))) {
+        abort();
+    }
+    if (status == RCNN_OK && image) {
+        rcnn_image_view view;
+        rcnn_image_get_view(image, &view);
+        if (view.width != width || view.height != height) {
+            abort();
+        }
+    }
+}
 
 static void decode(const uint8_t *data, size_t size)
 {
@@ -24,6 +43,7 @@ static void decode(const uint8_t *data, size_t size)
     if ((status == RCNN_OK) != (image != NULL) || err.status != status) {
         abort();
     }
+    examine(data, size, &options, image);
     if (image) {
         rcnn_image_view view;
         rcnn_image_get_view(image, &view);
