@@ -4,12 +4,13 @@
  *            block keeps its own counts, so that nothing has to be cleared, and no order depends on atomics
  *   collect  the same blocks: the bin of the pre_nms-th anchor follows from all counts; anchors up to that bin are
  *            gathered in the order of anchors, each block knowing from the counts where its own begin
- *   emit     one block a level: sorts the few that were gathered, decodes, clips and filters the best pre_nms. Levels
- *            stand one after another, so each waits for the number of boxes of those before it
+ *   emit     some blocks a level: sort the few that were gathered, decode, clip and filter the best pre_nms. Each block
+ *            counts how many of the level stand before each of its own. Levels stand one after another, so each waits
+ *            for the number of boxes of those before it
  *
- * A bin that holds very many anchors (all logits equal, untrained weights) makes the gathered list long: it is then cut
- * to exactly pre_nms by radix selection before it is sorted. */
-#include "backend/cuda/boxes.cuh"
+ * A bin that holds very many anchors (all logits equal, untrained weights) makes the gathered list long: one block then
+ * cuts it to exactly pre_nms by radix selection and sorts it in passes. */
+#include "backend/cuda/rank.cuh"
 
 #define COUNT_THREADS   512
 #define COLLECT_THREADS 512
@@ -20,6 +21,10 @@
 #define FINE   64
 #define BINS   (COARSE * FINE)
 #define ROW    (BINS + COARSE) /* counts of one chunk: the bins, then the coarse ones */
+
+#define EMIT_BLOCKS 130 /* of all levels and images: an H100 has 132 multiprocessors */
+#define PARTS_MIN   3   /* of a level: with fewer, sorting by one block takes less time than counting */
+#define PART_MAX    ((RCNN_RANK_MAX + PARTS_MIN - 1) / PARTS_MIN)
 
 #define CHUNKS_WANTED   128 /* of a level: each collecting block reads a column of all of them */
 #define CHUNK_CELLS_MIN 512
@@ -37,14 +42,16 @@ typedef struct rpn_plan {
     rcnn_cuda_rpn_select p;
     rpn_level level[RCNN_CUDA_LEVELS_MAX];
     int32_t chunks; /* of an image */
+    int32_t parts;  /* blocks of emit, of a level */
     size_t anchors, kept;
     size_t bytes;
-    uint32_t *key;                        /* [n][anchors]                                           */
-    uint32_t *gathered_key, *gathered;    /* [n][anchors] keys and anchors, per level in its region */
-    uint32_t *spare;                      /* [n][kept]                                              */
-    uint16_t *bins;                       /* [n][chunks][ROW]                                       */
-    int32_t *gathered_count, *box_count1; /* [n][levels]; 1 + boxes of the level, 0 = not known yet */
-    int32_t *ticket;                      /* [1]                                                    */
+    uint32_t *key;                     /* [n][anchors]                                           */
+    uint32_t *gathered_key, *gathered; /* [n][anchors] keys and anchors, per level in its region */
+    uint32_t *spare;                   /* [n][kept]                                              */
+    uint16_t *bins;                    /* [n][chunks][ROW]                                       */
+    int32_t *gathered_count;           /* [n][levels]                                            */
+    unsigned long long *boxes;         /* [n][levels] boxes of the parts that have told theirs, 2^32 a part */
+    int32_t *ticket;                   /* [1]                                                    */
 } rpn_plan;
 
 /* ------------------------------------------------------------- count */
@@ -117,7 +124,7 @@ static __global__ void __launch_bounds__(COUNT_THREADS) rpn_count_kernel(const _
     __shared__ __align__(16) uint32_t bins[BINS];
     const int32_t n = blockIdx.y, thread = threadIdx.x;
     if (blockIdx.x == 0 && thread < plan.p.level_count) {
-        plan.box_count1[n * plan.p.level_count + thread] = 0;
+        plan.boxes[n * plan.p.level_count + thread] = 0;
         if (n == 0 && thread == 0) {
             *plan.ticket = 0;
         }
@@ -309,24 +316,29 @@ static __device__ __forceinline__ bool box_of(const rcnn_cuda_rpn_select *p, int
     return rcnn_side_at_least(*out, p->min_size, p->min_inclusive);
 }
 
-/* Tells the level's number of boxes and waits for those of the levels before it: where its boxes begin. One thread. */
-static __device__ int32_t place_level(const rpn_plan *plan, int32_t l, int32_t n, int32_t boxes)
+#define ONE_PART (1ull << 32)
+
+/* Tells the number of boxes of some parts of the level and waits for all of the levels before it: where the level's boxes
+ * begin. Who completes the last level knows how many the image has. One thread. */
+static __device__ int32_t place_level(const rpn_plan *plan, int32_t l, int32_t n, int32_t parts, int32_t boxes)
 {
-    int32_t *count1 = plan->box_count1 + n * plan->p.level_count;
+    unsigned long long *told = plan->boxes + n * plan->p.level_count;
+    const unsigned long long add = (unsigned long long)parts * ONE_PART + (unsigned long long)boxes;
+    const unsigned long long now = atomicAdd(&told[l], add) + add;
     int32_t first = 0;
-    atomicExch(&count1[l], boxes + 1);
     for (int32_t lower = 0; lower < l; lower++) {
-        int32_t known;
+        unsigned long long known;
         do {
-            known = *(volatile int32_t *)&count1[lower];
-        } while (known == 0);
-        first += known - 1;
+            known = *(volatile unsigned long long *)&told[lower];
+        } while ((int32_t)(known >> 32) < plan->parts);
+        first += (int32_t)(uint32_t)known;
     }
-    if (first + boxes > plan->p.out.capacity) {
-        rcnn_note_fault(plan->p.fault, RCNN_CUDA_FAULT_CAPACITY, n, first + boxes, plan->p.out.capacity);
-    }
-    if (l + 1 == plan->p.level_count) {
-        plan->p.out.counts[n] = min(first + boxes, plan->p.out.capacity);
+    if (l + 1 == plan->p.level_count && (int32_t)(now >> 32) == plan->parts) {
+        const int32_t all = first + (int32_t)(uint32_t)now;
+        if (all > plan->p.out.capacity) {
+            rcnn_note_fault(plan->p.fault, RCNN_CUDA_FAULT_CAPACITY, n, all, plan->p.out.capacity);
+        }
+        plan->p.out.counts[n] = min(all, plan->p.out.capacity);
     }
     return first;
 }
@@ -347,7 +359,7 @@ static __device__ void emit(const rpn_plan *plan, int32_t l, int32_t n, anchor_l
         boxes += __syncthreads_count(stays);
     }
     if (threadIdx.x == 0) {
-        first = place_level(plan, l, n, boxes);
+        first = place_level(plan, l, n, plan->parts, boxes);
     }
     __syncthreads();
     int32_t place = first;
@@ -395,7 +407,122 @@ static __device__ void emit_sorted_long(const rpn_plan *plan, int32_t l, int32_t
     emit(plan, l, n, list, sorted, list.count, sums);
 }
 
-/* Blocks: levels of all images, by ticket: who waits for a lower level waits for a block that runs or has run. */
+/* What the blocks of a level that sort by counting have in shared memory. */
+typedef struct ranked_level {
+    uint32_t key[RCNN_RANK_MAX]; /* of all anchors gathered; 0 when their order stays */
+    uint32_t dropped_key[RCNN_RANK_MAX];
+    uint16_t dropped[RCNN_RANK_MAX]; /* numbers of those without a box, in any order */
+    uint16_t rank[PART_MAX];         /* of this part */
+    uint16_t dropped_before[PART_MAX];
+    bool has_box[PART_MAX];
+    float4 box[PART_MAX];
+} ranked_level;
+static_assert(sizeof(ranked_level) <= RCNN_SORT_SHARED_BYTES, "ranked_level lies there");
+
+/* Decodes the whole list, for it takes no longer than decoding the part, which is [begin,end). Returns how many of the
+ * list are dropped. */
+static __device__ int32_t load_ranked(const rpn_plan *plan, int32_t l, int32_t n, anchor_list list, bool keep_order,
+                                      int32_t begin, int32_t end, ranked_level *level)
+{
+    __shared__ int32_t dropped_count;
+    if (threadIdx.x == 0) {
+        dropped_count = 0;
+    }
+    __syncthreads();
+#pragma unroll 2
+    for (int32_t j = threadIdx.x; j < list.count; j += EMIT_THREADS) {
+        float4 box = make_float4(0, 0, 0, 0);
+        const uint32_t key = keep_order ? 0 : list.key[j];
+        const bool has_box = box_of(&plan->p, l, n, (int32_t)list.anchor[j], false, &box);
+        level->key[j] = key;
+        if (!has_box) {
+            const int32_t at = atomicAdd(&dropped_count, 1);
+            level->dropped[at] = (uint16_t)j;
+            level->dropped_key[at] = key;
+        }
+        if (j >= begin && j < end) {
+            level->has_box[j - begin] = has_box;
+            level->box[j - begin] = box;
+        }
+    }
+    __syncthreads();
+    return dropped_count;
+}
+
+/* How many of the dropped stand before item j. One warp. */
+static __device__ __forceinline__ uint32_t count_dropped(const ranked_level *level, int32_t dropped, int32_t j)
+{
+    uint32_t before = 0;
+    for (int32_t d = rcnn_lane(); d < dropped; d += 32) {
+        const uint32_t other = level->dropped_key[d];
+        before += other < level->key[j] || (other == level->key[j] && level->dropped[d] < j);
+    }
+    return __reduce_add_sync(RCNN_ALL_LANES, before);
+}
+
+/* Part `part` of a level whose list has at most RCNN_RANK_MAX anchors. */
+static __device__ void emit_ranked(const rpn_plan *plan, int32_t l, int32_t n, anchor_list list, bool keep_order,
+                                   int32_t part, ranked_level *level)
+{
+    __shared__ int32_t first;
+    const int32_t each = (list.count + plan->parts - 1) / plan->parts;
+    const int32_t begin = min(part * each, list.count), end = min(begin + each, list.count);
+    const int32_t dropped = load_ranked(plan, l, n, list, keep_order, begin, end, level);
+    for (int32_t j = begin + rcnn_warp() * RCNN_RANK_ITEMS; j < end; j += EMIT_THREADS / 32 * RCNN_RANK_ITEMS) {
+        uint32_t rank[RCNN_RANK_ITEMS];
+        rcnn_warp_rank(level->key, list.count, j, rank);
+#pragma unroll
+        for (int32_t t = 0; t < RCNN_RANK_ITEMS; t++) {
+            if (j + t < end) { /* the same for all lanes */
+                level->rank[j + t - begin] = (uint16_t)rank[t];
+                level->dropped_before[j + t - begin] = (uint16_t)count_dropped(level, dropped, j + t);
+            }
+        }
+    }
+    __syncthreads();
+    const int32_t i = threadIdx.x, j = begin + i; /* a thread for each of the part: PART_MAX are fewer */
+    const bool is_kept = j < end && level->rank[i] < plan->level[l].kept;
+    const bool stays = is_kept && level->has_box[i];
+    const uint32_t key = j < end ? list.key[j] : 0;
+    if (is_kept && !stays) { /* tells whether it is broken */
+        float4 box;
+        (void)box_of(&plan->p, l, n, (int32_t)list.anchor[j], true, &box);
+    }
+    const int32_t boxes = __syncthreads_count(stays);
+    if (i == 0) {
+        first = place_level(plan, l, n, 1, boxes);
+    }
+    __syncthreads();
+    const int32_t to = stays ? first + level->rank[i] - level->dropped_before[i] : 0;
+    if (stays && to < plan->p.out.capacity) {
+        rcnn_list_put(&plan->p.out, n, to, level->box[i], rcnn_key_score(key), l);
+    }
+}
+
+/* A level by one block. */
+static __device__ void emit_level(const rpn_plan *plan, int32_t l, int32_t n, anchor_list list, bool keep_order,
+                                  uint32_t *shared, uint32_t *sums)
+{
+    const rpn_level *level = &plan->level[l];
+    const size_t region = (size_t)n * plan->anchors + level->first_anchor;
+    if (keep_order) {
+        emit(plan, l, n, list, (const uint32_t *)NULL, list.count, sums);
+        return;
+    }
+    if (list.count > RCNN_SORT_SHARED_MAX) {
+        uint32_t *short_key = plan->key + region;
+        uint32_t *short_anchor = plan->spare + (size_t)n * plan->kept + level->first_kept;
+        shorten(list, level->kept, short_key, short_anchor, shared, sums);
+        list = {short_key, short_anchor, level->kept};
+    }
+    if (list.count > RCNN_SORT_SHARED_MAX) {
+        emit_sorted_long(plan, l, n, list, plan->gathered_key + region, plan->gathered + region, shared, sums);
+    } else {
+        emit_sorted(plan, l, n, list, shared, sums);
+    }
+}
+
+/* Blocks: parts of levels of all images, by ticket: who waits for a lower level waits for blocks that run or have run. */
 static __global__ void __launch_bounds__(EMIT_THREADS) rpn_emit_kernel(const __grid_constant__ rpn_plan plan)
 {
     rcnn_begin();
@@ -406,31 +533,23 @@ static __global__ void __launch_bounds__(EMIT_THREADS) rpn_emit_kernel(const __g
         ticket = atomicAdd(plan.ticket, 1);
     }
     __syncthreads();
-    const int32_t n = ticket / plan.p.level_count, l = ticket - n * plan.p.level_count;
+    const int32_t level_number = ticket / plan.parts, part = ticket - level_number * plan.parts;
+    const int32_t n = level_number / plan.p.level_count, l = level_number - n * plan.p.level_count;
     if (n >= plan.p.frame->count) {
-        if (l == 0 && threadIdx.x == 0) {
+        if (l == 0 && part == 0 && threadIdx.x == 0) {
             plan.p.out.counts[n] = 0;
         }
         return;
     }
     const rpn_level *level = &plan.level[l];
     const size_t region = (size_t)n * plan.anchors + level->first_anchor;
-    uint32_t *key = plan.gathered_key + region, *anchor = plan.gathered + region;
-    anchor_list list = {key, anchor, plan.gathered_count[n * plan.p.level_count + l]};
-    if (plan.p.keep_order && level->anchors == level->kept) {
-        emit(&plan, l, n, list, (const uint32_t *)NULL, list.count, sums);
-        return;
-    }
-    if (list.count > RCNN_SORT_SHARED_MAX) {
-        uint32_t *short_key = plan.key + region;
-        uint32_t *short_anchor = plan.spare + (size_t)n * plan.kept + level->first_kept;
-        shorten(list, level->kept, short_key, short_anchor, shared, sums);
-        list = {short_key, short_anchor, level->kept};
-    }
-    if (list.count > RCNN_SORT_SHARED_MAX) {
-        emit_sorted_long(&plan, l, n, list, key, anchor, shared, sums);
-    } else {
-        emit_sorted(&plan, l, n, list, shared, sums);
+    const anchor_list list = {plan.gathered_key + region, plan.gathered + region,
+                              plan.gathered_count[n * plan.p.level_count + l]};
+    const bool keep_order = plan.p.keep_order && level->anchors == level->kept;
+    if (plan.parts > 1 && list.count <= RCNN_RANK_MAX) {
+        emit_ranked(&plan, l, n, list, keep_order, part, reinterpret_cast<ranked_level *>(shared));
+    } else if (part == 0) {
+        emit_level(&plan, l, n, list, keep_order, shared, sums);
     }
 }
 
@@ -463,6 +582,7 @@ static rpn_plan plan_of(const rcnn_cuda_rpn_select *p)
         plan.kept += (size_t)level->kept;
     }
     const size_t images = (size_t)p->n, levels = images * (size_t)p->level_count;
+    plan.parts = EMIT_BLOCKS / (p->n * p->level_count) < PARTS_MIN ? 1 : EMIT_BLOCKS / (p->n * p->level_count);
     const size_t all_anchors = images * plan.anchors * sizeof(uint32_t);
     plan.key = (uint32_t *)rcnn_take(p->scratch, &plan.bytes, all_anchors);
     plan.gathered_key = (uint32_t *)rcnn_take(p->scratch, &plan.bytes, all_anchors);
@@ -470,7 +590,7 @@ static rpn_plan plan_of(const rcnn_cuda_rpn_select *p)
     plan.spare = (uint32_t *)rcnn_take(p->scratch, &plan.bytes, images * plan.kept * sizeof(uint32_t));
     plan.bins = (uint16_t *)rcnn_take(p->scratch, &plan.bytes, images * (size_t)plan.chunks * ROW * sizeof(uint16_t));
     plan.gathered_count = (int32_t *)rcnn_take(p->scratch, &plan.bytes, levels * sizeof(int32_t));
-    plan.box_count1 = (int32_t *)rcnn_take(p->scratch, &plan.bytes, levels * sizeof(int32_t));
+    plan.boxes = (unsigned long long *)rcnn_take(p->scratch, &plan.bytes, levels * sizeof(unsigned long long));
     plan.ticket = (int32_t *)rcnn_take(p->scratch, &plan.bytes, sizeof(int32_t));
     return plan;
 }
@@ -486,7 +606,7 @@ extern "C" cudaError_t rcnn_cuda_rpn_select_launch(const rcnn_cuda_rpn_select *p
 {
     const rpn_plan plan = plan_of(p);
     const dim3 chunks((unsigned)plan.chunks, (unsigned)p->n);
-    const unsigned levels = (unsigned)(p->n * p->level_count);
+    const unsigned blocks = (unsigned)(p->n * p->level_count * plan.parts);
     const cudaError_t error = cudaFuncSetAttribute(
         (const void *)rpn_emit_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)RCNN_SORT_SHARED_BYTES);
     if (error != cudaSuccess) {
@@ -495,6 +615,6 @@ extern "C" cudaError_t rcnn_cuda_rpn_select_launch(const rcnn_cuda_rpn_select *p
     const auto count_kernel = p->anchor_count == 3 ? rpn_count_kernel<3> : rpn_count_kernel<0>;
     RCNN_LAUNCH(count_kernel, chunks, COUNT_THREADS, 0, stream, plan);
     RCNN_LAUNCH(rpn_collect_kernel, chunks, COLLECT_THREADS, 0, stream, plan);
-    RCNN_LAUNCH(rpn_emit_kernel, levels, EMIT_THREADS, RCNN_SORT_SHARED_BYTES, stream, plan);
+    RCNN_LAUNCH(rpn_emit_kernel, blocks, EMIT_THREADS, RCNN_SORT_SHARED_BYTES, stream, plan);
     return cudaGetLastError();
 }
