@@ -383,6 +383,8 @@ TEST(bad_input_is_one_line)
         {{"--random-weights", "r50"}, 2, "without --model"},
         {{"stray.json"}, 2, "--compare"},
         {{"--compare", "a.json"}, 2, "two"},
+        {{"--modes=tf32", "-q"}, 1, "nothing was measured: tf32: "},
+        {{"--modes=tf32,rle", "--samples=1", "-q", "--trace=no-trace.json"}, 1, "no trace: mode tf32"},
         {{"--json", "no/such/directory/a.json", "--samples=1", "--modes=rle"}, 1, "no/such/directory"},
     };
     for (size_t i = 0; i < sizeof BAD / sizeof BAD[0]; i++) {

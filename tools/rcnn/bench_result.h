@@ -27,22 +27,22 @@ typedef struct bench_times {
 
 /* One mode at one size, by one subject. Texts are UTF-8 and end with NUL. */
 typedef struct bench_row {
-    char subject[64];                                /* "rcnn", "torchvision 0.26", "study's steps in torch 2.11" */
-    char mode[64];                                   /* "inference", "inference_fp16", ...                        */
-    char device[64];                                 /* "cpu", "cuda:0"                                           */
-    char precision[8], preprocess[8], masks[16];     /* "fp16"; "cpu" or "gpu"; "full", "raw", "rle", ...          */
-    int32_t width, height;                           /* bounds of the network input: 1333x800                     */
-    int32_t batch;                                   /* images of one call                                        */
-    char skipped[BENCH_TEXT_MAX];                    /* why nothing was measured; "" = it was                     */
-    bench_times end_to_end;                          /* nothing between entry and return                          */
-    bench_times staged;                              /* whole calls of the staged runs                            */
-    bench_times stage[BENCH_STAGE_COUNT];            /* of the staged runs                                        */
-    double images_per_s;                             /* of end_to_end's median, or of overlapped runs             */
-    double gflop, gbyte;                             /* arithmetic and memory traffic of a call's network         */
+    char subject[64];                            /* "rcnn", "torchvision 0.26", "study's steps in torch 2.11" */
+    char mode[64];                               /* "inference", "inference_fp16", ...                        */
+    char device[64];                             /* "cpu", "cuda:0"                                           */
+    char precision[8], preprocess[8], masks[16]; /* "fp16"; "cpu" or "gpu"; "full", "raw", "rle", ...          */
+    int32_t width, height;                       /* bounds of the network input: 1333x800                     */
+    int32_t batch;                               /* images of one call                                        */
+    char skipped[BENCH_TEXT_MAX];                /* why nothing was measured; "" = it was                     */
+    bench_times end_to_end;                      /* nothing between entry and return                          */
+    bench_times staged;                          /* whole calls of the staged runs                            */
+    bench_times stage[BENCH_STAGE_COUNT];        /* of the staged runs                                        */
+    double images_per_s;                         /* of end_to_end's median, or of overlapped runs             */
+    double gflop, gbyte;                         /* arithmetic and memory traffic of a call's network         */
     double stage_gflop[BENCH_STAGE_COUNT], stage_gbyte[BENCH_STAGE_COUNT]; /* 0 = not known                       */
-    double first_run_ms, host_mb, device_mb;         /* 0 = not known                                             */
-    int32_t proposals, detections;                   /* of the call's first image; -1 = not known                 */
-    char picture[BENCH_TEXT_MAX];                    /* file name of its detections' picture beside the JSON, or "" */
+    double first_run_ms, host_mb, device_mb; /* 0 = not known                                             */
+    int32_t proposals, detections;           /* of the call's first image; -1 = not known                 */
+    char picture[BENCH_TEXT_MAX];            /* file name of its detections' picture beside the JSON, or "" */
 } bench_row;
 
 typedef struct bench_fact {
@@ -52,7 +52,8 @@ typedef struct bench_fact {
 typedef struct bench_result {
     bench_fact *facts; /* machine, versions, clocks, model, image, threads, commit, date: for people; owned */
     int32_t fact_count;
-    double peak_tflops, peak_gb_s; /* this device's own short matrix product (of the fastest precision) and copy; 0 = none */
+    double peak_tflops,
+        peak_gb_s; /* this device's own short matrix product (of the fastest precision) and copy; 0 = none */
     char peak_precision[8];
     bool random_weights; /* every output says so */
     bool complete;       /* false: stopped before its end */

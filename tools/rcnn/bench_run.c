@@ -463,10 +463,14 @@ static bool measure_size(bencher *b, bench_size size)
     memset(b->lanes, 0, sizeof b->lanes);
     bool good = true;
     int32_t added = 0;
+    progress_start(&b->bar, (size_t)b->plan->mode_count, b->plan->progress);
+    b->bar.unit = "mode";
     while (good && added < b->plan->mode_count) { /* rows of all modes, also after a signal */
         good = add_lane(b, &b->lanes[added], b->plan->modes[added], size);
         added += good;
+        progress_show(&b->bar, (size_t)added);
     }
+    progress_hide(&b->bar);
     if (good) {
         good = copy_decode(b) && run_rounds(b);
         measure_batches(b);

@@ -8,6 +8,7 @@
 #include "bench_out.h"
 #include "bench_random.h"
 #include "bench_run.h"
+#include "bench_steps.h"
 #include "commands.h"
 #include "log.h"
 #include "model_args.h"
@@ -299,6 +300,22 @@ static bool make_plan(bench_job *j)
                             &plan->size_count, &j->err);
 }
 
+/* What was asked for and is not there: any number at all, and the trace. */
+static bool check_measured(bench_job *j)
+{
+    const char *traced = j->plan.trace ? bench_trace_mode(&j->plan)->name : "";
+    const bench_row *first = &j->result.rows[0];
+    bool any = false;
+    for (int32_t i = 0; i < j->plan.mode_count * j->plan.size_count; i++) { /* ours come first */
+        const bench_row *row = &j->result.rows[i];
+        any = any || !row->skipped[0];
+        if (i < j->plan.mode_count && row->skipped[0] && strcmp(row->mode, traced) == 0) {
+            return tool_fail(&j->err, "no trace: mode %s was not measured: %s", row->mode, row->skipped);
+        }
+    }
+    return any || tool_fail(&j->err, "nothing was measured: %s: %s", first->mode, first->skipped);
+}
+
 static bool measure(bench_job *j)
 {
     if (!check_words(j) || !read_peers(j) || !check_outputs(j) || !open_model(j) || !open_device(j) || !open_image(j) ||
@@ -307,7 +324,7 @@ static bool measure(bench_job *j)
         return false;
     }
     j->result.complete = stop_signal() == 0;
-    return write_outputs(j);
+    return write_outputs(j) && (stop_signal() || check_measured(j));
 }
 
 static int compare(bench_job *j)
