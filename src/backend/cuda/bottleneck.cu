@@ -7,31 +7,41 @@
  *     dst    = relu(inner2 w3 + b3 + x)   M 128,          N 256, K 64            x from memory again (in L2 by then)
  * or, with a shortcut, dst = relu(inner2 w3 + x ws + b3 + bs), K 128, x from shared memory.
  *
- * One block of 8 warps a multiprocessor goes from tile to tile. It keeps w1 and w2 in shared memory and w3 (and ws) in
- * registers. The next tile's x comes in while the second and third convolutions work. Rows in shared memory are 16 bytes
- * longer than their values, so that 8 neighbouring rows are in different banks.
+ * One block of 8 warps a multiprocessor goes from tile to tile. It keeps w1, w2 and the biases in shared memory and w3 (and
+ * ws) in registers. The next tile's x takes the place of what has been read of this one's: its first half from the middle
+ * of the first convolution on, the rest during the second, a copy of 16 bytes every few products. All at once they would
+ * fill the queue to memory, and the reads from shared memory behind them would wait for their arrival. Rows in shared
+ * memory are 16 bytes longer than their values, so that 8 neighbouring rows are in different banks.
  *
  * The warps share the work so that operands are read from shared memory seldom: 48 pixels x 32 channels in the first
  * convolution; 4 rows of pixels x 16 channels in the second, where a row of inner1 serves up to three rows of outputs;
  * all pixels x 32 channels in the third. */
 #include "backend/cuda/mma.cuh"
 
-#define INNER   64
-#define OUTER   256
-#define TILE_H  8
-#define TILE_W  16
-#define X_W     (TILE_W + 2)
-#define X_COUNT ((TILE_H + 2) * X_W) /* 180 */
-#define THREADS 256
-#define CHUNK   64 /* channels of x that arrive together */
+#define INNER        64
+#define OUTER        256
+#define TILE_H       8
+#define TILE_W       16
+#define X_W          (TILE_W + 2)
+#define X_COUNT      ((TILE_H + 2) * X_W) /* 180 */
+#define THREADS      256
+#define CHUNK        64 /* channels of x that arrive together */
+#define COPIES       6  /* pixels of x that a thread copies */
+#define COPY_STEP    (X_COUNT / COPIES)
+#define COPY_THREADS (COPY_STEP * 8)
 
 #define INNER_PITCH (INNER * 2 + 16) /* bytes */
 #define W2_PITCH    (9 * INNER * 2 + 16)
+
+#define IDENTITY_AHEAD 4 /* rows of x that are under way for the last sum before it is their turn */
 
 /* Shared memory of a block, in bytes. */
 template <int CHANNELS> struct bottleneck_layout {
     static const bool shortcut = CHANNELS != OUTER;
     static const int chunks = CHANNELS / CHUNK;
+    static const int copies = chunks * COPIES;        /* of a thread, of 16 bytes, for a tile's x           */
+    static const int copies_early = shortcut ? 0 : 4; /* that the first convolution starts                  */
+    static const int late = shortcut ? 0 : 2;         /* chunks that come while the first convolution works */
     static const int x_pitch = CHANNELS * 2 + 16;
     static const int x_bytes = X_COUNT * x_pitch;
     static const int x_buffers = shortcut ? 2 : 1; /* the third convolution reads x while the next arrives */
@@ -39,7 +49,8 @@ template <int CHANNELS> struct bottleneck_layout {
     static const int w2 = w1 + INNER * x_pitch;
     static const int inner = w2 + INNER * W2_PITCH;
     static const int x = inner + X_COUNT * INNER_PITCH;
-    static const int bytes = x + x_buffers * x_bytes;
+    static const int bias = x + x_buffers * x_bytes; /* floats: b1, b2, b3 + bs */
+    static const int bytes = bias + (2 * INNER + OUTER) * 4;
 };
 
 typedef struct bottleneck_tile {
@@ -81,12 +92,21 @@ static __device__ __forceinline__ bottleneck_tile tile_after(bottleneck_tiles ti
 
 static __device__ __forceinline__ bool in_image(const rcnn_cuda_bottleneck *p, int32_t y, int32_t x)
 {
-    return y >= 0 && y < p->height && x >= 0 && x < p->width;
+    return (uint32_t)y < (uint32_t)p->height && (uint32_t)x < (uint32_t)p->width;
 }
 
 static __device__ __forceinline__ size_t pixel_at(const rcnn_cuda_bottleneck *p, int32_t image, int32_t y, int32_t x)
 {
     return ((size_t)image * (size_t)p->height + (size_t)y) * (size_t)p->width + (size_t)x;
+}
+
+/* threadIdx.x as if it were new: what is made of it is made for every tile anew. Kept over the loop, the pixels of a thread
+ * would take 30 registers that the products need. */
+static __device__ __forceinline__ int32_t thread_anew(void)
+{
+    int32_t thread = (int32_t)threadIdx.x;
+    asm volatile("" : "+r"(thread));
+    return thread;
 }
 
 /* ------------------------------------------------------------- loading */
@@ -102,49 +122,61 @@ static __device__ __forceinline__ void load_rows(const void *src, int32_t rows, 
     }
 }
 
-/* What a thread copies of a tile's x: 16 bytes of every chunk of COPIES pixels, 8 threads a pixel. The last 16 threads have
- * nothing to copy and write zeros between the rows instead: a condition around the copies would split the code that the
- * compiler mixes with the second convolution. */
-#define COPIES       6
-#define COPY_STEP    (X_COUNT / COPIES)
-#define COPY_THREADS (COPY_STEP * 8)
+/* What a thread copies of a tile's x: COPIES pixels, 8 threads a pixel, 16 bytes of every 64 channels. A copy is numbered
+ * 64 channels * COPIES + pixel. The last 16 threads have nothing to copy and write zeros between the rows instead: a
+ * condition around the copies would split the code that the compiler mixes with the products. */
 typedef struct bottleneck_copy {
-    const char *from[COPIES];
-    uint32_t live; /* bit i: pixel i is in the image */
+    const char *image;       /* this thread's 16 bytes of pixel 0 */
+    int32_t pixel[COPIES];   /* of the image; -1: zeros           */
+    rcnn_shared_address dst; /* of copy 0                         */
 } bottleneck_copy;
 
-/* more: false = zeros for all, there is no such tile */
+/* more: false = zeros for all, there is no such tile. x: the buffer that they go to. */
 template <int CHANNELS>
 static __device__ __forceinline__ void plan_copy(const rcnn_cuda_bottleneck *p, bottleneck_tile tile, bool more,
-                                                 bottleneck_copy *copy)
+                                                 rcnn_shared_address x, bottleneck_copy *copy)
 {
-    copy->live = 0;
+    typedef bottleneck_layout<CHANNELS> at;
+    const int32_t thread = thread_anew();
+    const bool busy = thread < COPY_THREADS;
+    copy->image = static_cast<const char *>(p->src) + pixel_at(p, tile.image, 0, 0) * (CHANNELS * 2) + thread % 8 * 16;
+    copy->dst = x + (rcnn_shared_address)(busy ? thread / 8 * at::x_pitch + thread % 8 * 16
+                                               : (thread - COPY_THREADS) * at::x_pitch + CHANNELS * 2);
 #pragma unroll
     for (int32_t i = 0; i < COPIES; i++) {
-        const int32_t pixel = (int32_t)threadIdx.x / 8 + i * COPY_STEP;
-        const int32_t y = tile.y - 1 + pixel / X_W, x = tile.x - 1 + pixel % X_W;
-        const bool live = more && threadIdx.x < COPY_THREADS && in_image(p, y, x);
-        const size_t at = pixel_at(p, tile.image, live ? y : tile.y, live ? x : tile.x);
-        copy->from[i] = static_cast<const char *>(p->src) + at * (CHANNELS * 2) + threadIdx.x % 8 * 16;
-        copy->live |= (uint32_t)live << i;
+        const int32_t pixel = thread / 8 + i * COPY_STEP;
+        const int32_t row = tile.y - 1 + pixel / X_W, column = tile.x - 1 + pixel % X_W;
+        copy->pixel[i] = more && busy && in_image(p, row, column) ? row * p->width + column : -1;
     }
 }
 
-/* Starts the copy of one chunk of channels, a group of its own. */
+/* Starts copies first .. end-1; the last of a chunk ends a group. */
 template <int CHANNELS>
-static __device__ __forceinline__ void load_chunk(const bottleneck_copy *copy, int32_t chunk, rcnn_shared_address x)
+static __device__ __forceinline__ void load_x(const bottleneck_copy *copy, int32_t first, int32_t end)
 {
     typedef bottleneck_layout<CHANNELS> at;
     const int32_t thread = (int32_t)threadIdx.x;
-    const rcnn_shared_address dst =
-        x + (rcnn_shared_address)(thread < COPY_THREADS ? thread / 8 * at::x_pitch + thread % 8 * 16 + chunk * CHUNK * 2
-                                                        : (thread - COPY_THREADS) * at::x_pitch + CHANNELS * 2);
 #pragma unroll
-    for (int32_t i = 0; i < COPIES; i++) {
-        rcnn_copy_async<16>(dst + (rcnn_shared_address)(i * COPY_STEP * at::x_pitch), copy->from[i] + chunk * CHUNK * 2,
-                            copy->live >> i & 1u);
+    for (int32_t i = first; i < end; i++) {
+        const int32_t pixel = copy->pixel[i % COPIES];
+        const int32_t byte = thread < COPY_THREADS ? i / COPIES * 128 : 0;
+        rcnn_copy_async<16>(copy->dst + (rcnn_shared_address)(i % COPIES * COPY_STEP * at::x_pitch + byte),
+                            copy->image + (size_t)max(pixel, 0) * (CHANNELS * 2) + i / COPIES * 128, pixel >= 0);
+        if ((i + 1) % COPIES == 0) {
+            rcnn_copy_commit();
+        }
     }
-    rcnn_copy_commit();
+}
+
+/* b1, b2 and b3 + bs to shared memory. */
+static __device__ __forceinline__ void load_biases(const rcnn_cuda_bottleneck *p, float *bias)
+{
+    const int32_t thread = (int32_t)threadIdx.x;
+    if (thread < INNER) {
+        bias[thread] = p->bias1[thread];
+        bias[INNER + thread] = p->bias2[thread];
+    }
+    bias[2 * INNER + thread] = p->bias3[thread] + (p->shortcut_bias ? p->shortcut_bias[thread] : 0.0f);
 }
 
 /* B fragments of this warp's 32 outputs of a 64 -> 256 convolution. Column c of n-tile j is output c/2*8 + 2*j + c%2, which
@@ -167,18 +199,13 @@ static __device__ __forceinline__ void load_outer_weights(const void *weights, u
 
 /* ------------------------------------------------------------- sums */
 
-/* The sums of n-tile j begin with bias[stride*j] and [stride*j + 1] (and more[..], unless NULL): the lane's two outputs. */
+/* The sums of n-tile j begin with bias[stride*j] and [stride*j + 1]: the lane's two outputs. */
 template <int TILES, int COUNT>
-static __device__ __forceinline__ void start_sums(const float *bias, const float *more, int32_t stride,
-                                                  float (&sum)[TILES][COUNT][4])
+static __device__ __forceinline__ void start_sums(const float *bias, int32_t stride, float (&sum)[TILES][COUNT][4])
 {
 #pragma unroll
     for (int32_t j = 0; j < COUNT; j++) {
-        float2 pair = *reinterpret_cast<const float2 *>(bias + stride * j);
-        if (more) {
-            pair.x += more[stride * j];
-            pair.y += more[stride * j + 1];
-        }
+        const float2 pair = *reinterpret_cast<const float2 *>(bias + stride * j);
 #pragma unroll
         for (int32_t m = 0; m < TILES; m++) {
             sum[m][j][0] = sum[m][j][2] = pair.x;
@@ -192,30 +219,28 @@ static __device__ __forceinline__ void start_sums(const float *bias, const float
 static __device__ __forceinline__ void wait_for_all_but(int32_t groups)
 {
     switch (groups) { /* constant after unrolling */
-    case 4:
-        rcnn_copy_wait<4>();
-        break;
-    case 3:
-        rcnn_copy_wait<3>();
-        break;
     case 2:
         rcnn_copy_wait<2>();
         break;
-    default:
+    case 1:
         rcnn_copy_wait<1>();
+        break;
+    default:
+        rcnn_copy_wait<0>();
         break;
     }
 }
 
-/* sum[m][j]: pixels 48*(warp/2) + 16*m, inner channels 32*(warp%2) + 8*j. The first chunk of x is there; for the first tile
- * the others may be under way, and w2 after them. */
+/* sum[m][j]: pixels 48*(warp/2) + 16*m, inner channels 32*(warp%2) + 8*j. The first chunk of x is there. Where the first
+ * chunk has been read, copies of the next tile's start. */
 template <typename T, int CHANNELS>
-static __device__ __forceinline__ void convolve_first(rcnn_shared_address w1, rcnn_shared_address x, bool first_tile,
+static __device__ __forceinline__ void convolve_first(rcnn_shared_address w1, rcnn_shared_address x,
+                                                      const bottleneck_copy *copy, bool first_tile,
                                                       float (&sum)[3][4][4])
 {
     typedef bottleneck_layout<CHANNELS> at;
-    const int32_t lane = (int32_t)threadIdx.x % 32;
-    const int32_t warp = (int32_t)threadIdx.x / 32;
+    const int32_t thread = thread_anew();
+    const int32_t lane = thread % 32, warp = thread / 32;
     rcnn_shared_address a_at[3];
 #pragma unroll
     for (int32_t m = 0; m < 3; m++) {
@@ -226,31 +251,31 @@ static __device__ __forceinline__ void convolve_first(rcnn_shared_address w1, rc
     const rcnn_shared_address b_at =
         w1 + (rcnn_shared_address)((warp % 2 * 32 + lane / 16 * 8 + lane % 8) * at::x_pitch + lane / 8 % 2 * 16);
 #pragma unroll
-    for (int32_t chunk = 0; chunk < at::chunks; chunk++) {
-        if (first_tile && chunk > 0) {
-            wait_for_all_but(at::chunks - chunk);
-            __syncthreads();
+    for (int32_t k = 0; k < CHANNELS / 16; k++) {
+        const int32_t chunk = k / (CHUNK / 16);
+        if (chunk > 0 && k % (CHUNK / 16) == 0 && (chunk >= at::chunks - at::late || first_tile)) {
+            wait_for_all_but(at::chunks - 1 - chunk);
+            __syncthreads(); /* the chunk is there, those before it have been read */
+        }
+        uint32_t a[3][4], b[2][4]; /* b: n-tiles 2i and 2i+1, two registers each */
+#pragma unroll
+        for (int32_t i = 0; i < 2; i++) {
+            rcnn_ldmatrix(b[i], b_at + (rcnn_shared_address)(k * 32 + i * 16 * at::x_pitch));
         }
 #pragma unroll
-        for (int32_t k = 0; k < CHUNK / 16; k++) {
-            const rcnn_shared_address step = (rcnn_shared_address)(chunk * CHUNK * 2 + k * 32);
-            uint32_t a[3][4], b[2][4]; /* b: n-tiles 2i and 2i+1, two registers each */
+        for (int32_t m = 0; m < 3; m++) {
+            rcnn_ldmatrix(a[m], a_at[m] + (rcnn_shared_address)(k * 32));
+        }
 #pragma unroll
-            for (int32_t i = 0; i < 2; i++) {
-                rcnn_ldmatrix(b[i], b_at + step + (rcnn_shared_address)(i * 16 * at::x_pitch));
+        for (int32_t m = 0; m < 3; m++) {
+#pragma unroll
+            for (int32_t j = 0; j < 4; j++) {
+                rcnn_mma<T>(sum[m][j], a[m][0], a[m][1], a[m][2], a[m][3], b[j / 2][j % 2 * 2],
+                            b[j / 2][j % 2 * 2 + 1]);
             }
-#pragma unroll
-            for (int32_t m = 0; m < 3; m++) {
-                rcnn_ldmatrix(a[m], a_at[m] + step);
-            }
-#pragma unroll
-            for (int32_t m = 0; m < 3; m++) {
-#pragma unroll
-                for (int32_t j = 0; j < 4; j++) {
-                    rcnn_mma<T>(sum[m][j], a[m][0], a[m][1], a[m][2], a[m][3], b[j / 2][j % 2 * 2],
-                                b[j / 2][j % 2 * 2 + 1]);
-                }
-            }
+        }
+        if (at::copies_early > 0 && chunk == at::chunks - at::late) {
+            load_x<CHANNELS>(copy, k % 4, k % 4 + 1);
         }
     }
 }
@@ -260,8 +285,8 @@ template <typename T>
 static __device__ __forceinline__ void store_first(const rcnn_cuda_bottleneck *p, bottleneck_tile tile, char *inner,
                                                    const float (&sum)[3][4][4])
 {
-    const int32_t lane = (int32_t)threadIdx.x % 32;
-    const int32_t warp = (int32_t)threadIdx.x / 32;
+    const int32_t thread = thread_anew();
+    const int32_t lane = thread % 32, warp = thread / 32;
 #pragma unroll
     for (int32_t i = 0; i < 6; i++) {
         const int32_t pixel = warp / 2 * 48 + i * 8 + lane / 4;
@@ -278,22 +303,57 @@ static __device__ __forceinline__ void store_first(const rcnn_cuda_bottleneck *p
     }
 }
 
+/* ------------------------------------------------------------- a lane's part of the result */
+
+/* This lane's part of x and dst: of every row of 16 pixels the pixels g and g+8, 8 channels of the warp's 32. */
+typedef struct bottleneck_part {
+    size_t first;         /* byte of the tile's first row, pixel g */
+    int32_t rows, pixels; /* of the tile that are in the image: up to 8; 0, 1 or 2 */
+} bottleneck_part;
+
+static __device__ __forceinline__ bottleneck_part part_of(const rcnn_cuda_bottleneck *p, bottleneck_tile tile)
+{
+    const int32_t column = tile.x + (int32_t)threadIdx.x % 32 / 4;
+    bottleneck_part part;
+    part.pixels = (column < p->width) + (column + 8 < p->width);
+    part.rows = p->height - tile.y;
+    part.first = (pixel_at(p, tile.image, tile.y, part.pixels ? column : tile.x) * OUTER + threadIdx.x / 32 * 32 +
+                  threadIdx.x % 4 * 8) *
+                 2;
+    return part;
+}
+
+/* x of a row for the sum at the end; what is outside the image repeats what is inside, and is not used. */
+static __device__ __forceinline__ void load_identity(const rcnn_cuda_bottleneck *p, const bottleneck_part *part,
+                                                     int32_t row, uint4 (&x)[2])
+{
+    const char *src = static_cast<const char *>(p->src) + part->first +
+                      (size_t)min(row, part->rows - 1) * (size_t)p->width * (OUTER * 2);
+    x[0] = rcnn_load_early(src);
+    x[1] = rcnn_load_early(src + (part->pixels == 2 ? 8 * OUTER * 2 : 0));
+}
+
 /* ------------------------------------------------------------- second convolution */
 
-/* sum[r][j]: output row 4*(warp/4) + r, channels 16*(warp%4) + 8*j. Starts the copies of the next tile on the way. */
+/* sum[r][j]: output row 4*(warp/4) + r, channels 16*(warp%4) + 8*j. Starts on the way what memory has to bring: the rest of
+ * the next tile's x and, without a shortcut, the first rows of identity. */
 template <typename T, int CHANNELS>
-static __device__ __forceinline__ void convolve_second(rcnn_shared_address w2, rcnn_shared_address inner,
-                                                       const bottleneck_copy *copy, rcnn_shared_address next_x,
+static __device__ __forceinline__ void convolve_second(const rcnn_cuda_bottleneck *p, rcnn_shared_address w2,
+                                                       rcnn_shared_address inner, const bottleneck_copy *copy,
+                                                       const bottleneck_part *part, uint4 (&identity)[TILE_H][2],
                                                        float (&sum)[4][2][4])
 {
-    const int32_t lane = (int32_t)threadIdx.x % 32;
-    const int32_t warp = (int32_t)threadIdx.x / 32;
+    typedef bottleneck_layout<CHANNELS> at;
+    const int32_t steps = 3 * INNER / 16;
+    const int32_t left = at::copies - at::copies_early;
+    const int32_t thread = thread_anew();
+    const int32_t lane = thread % 32, warp = thread / 32;
     const rcnn_shared_address a_at =
         inner + (rcnn_shared_address)((warp / 4 * 4 * X_W + lane % 16) * INNER_PITCH + lane / 16 * 16);
     const rcnn_shared_address b_at =
         w2 + (rcnn_shared_address)((warp % 4 * 16 + lane / 16 * 8 + lane % 8) * W2_PITCH + lane / 8 % 2 * 16);
 #pragma unroll
-    for (int32_t step = 0; step < 3 * INNER / 16; step++) {
+    for (int32_t step = 0; step < steps; step++) {
         const int32_t kx = step / (INNER / 16), k = step % (INNER / 16);
         uint32_t b[3][4];
 #pragma unroll
@@ -314,8 +374,9 @@ static __device__ __forceinline__ void convolve_second(rcnn_shared_address w2, r
                 rcnn_mma<T>(sum[r][1], a[0], a[1], a[2], a[3], b[ky][2], b[ky][3]);
             }
         }
-        if (step < bottleneck_layout<CHANNELS>::chunks) {
-            load_chunk<CHANNELS>(copy, step, next_x);
+        load_x<CHANNELS>(copy, at::copies_early + step * left / steps, at::copies_early + (step + 1) * left / steps);
+        if (!at::shortcut && step % 2 == 1 && step / 2 < IDENTITY_AHEAD) {
+            load_identity(p, part, step / 2, identity[step / 2]);
         }
     }
 }
@@ -323,8 +384,8 @@ static __device__ __forceinline__ void convolve_second(rcnn_shared_address w2, r
 /* inner2 to shared memory, pixel 16*row + column of the tile. */
 template <typename T> static __device__ __forceinline__ void store_second(char *inner, const float (&sum)[4][2][4])
 {
-    const int32_t lane = (int32_t)threadIdx.x % 32;
-    const int32_t warp = (int32_t)threadIdx.x / 32;
+    const int32_t thread = thread_anew();
+    const int32_t lane = thread % 32, warp = thread / 32;
 #pragma unroll
     for (int32_t i = 0; i < 8; i++) {
         const int32_t pixel = warp / 4 * 64 + i * 8 + lane / 4;
@@ -338,38 +399,6 @@ template <typename T> static __device__ __forceinline__ void store_second(char *
 }
 
 /* ------------------------------------------------------------- third convolution */
-
-/* This lane's part of x and dst: of every row of 16 pixels the pixels g and g+8, 8 channels of the warp's 32. */
-typedef struct bottleneck_part {
-    size_t first;         /* byte of the tile's first row, pixel g */
-    int32_t rows, pixels; /* of the tile that are in the image: up to 8; 0, 1 or 2 */
-} bottleneck_part;
-
-static __device__ __forceinline__ bottleneck_part part_of(const rcnn_cuda_bottleneck *p, bottleneck_tile tile)
-{
-    const int32_t column = tile.x + (int32_t)threadIdx.x % 32 / 4;
-    bottleneck_part part;
-    part.pixels = (column < p->width) + (column + 8 < p->width);
-    part.rows = p->height - tile.y;
-    part.first = (pixel_at(p, tile.image, tile.y, part.pixels ? column : tile.x) * OUTER + threadIdx.x / 32 * 32 +
-                  threadIdx.x % 4 * 8) *
-                 2;
-    return part;
-}
-
-/* x of rows 0 .. 7 for the sum at the end; what is outside the image repeats what is inside, and is not used. */
-static __device__ __forceinline__ void load_identity(const rcnn_cuda_bottleneck *p, const bottleneck_part *part,
-                                                     uint4 (&x)[TILE_H][2])
-{
-    const char *row = static_cast<const char *>(p->src) + part->first;
-    const int32_t second = part->pixels == 2 ? 8 * OUTER * 2 : 0;
-#pragma unroll
-    for (int32_t r = 0; r < TILE_H; r++) {
-        x[r][0] = rcnn_load_early(row);
-        x[r][1] = rcnn_load_early(row + second);
-        row += r + 1 < part->rows ? (size_t)p->width * OUTER * 2 : 0;
-    }
-}
 
 /* sum[m][j] += rows of 16 pixels m = 0, 1 at `rows`, `pitch` bytes a pixel, `next` bytes between the two. */
 template <typename T>
@@ -415,29 +444,34 @@ static __device__ __forceinline__ void store_third(char *dst, int32_t pixels, co
 /* From inner2 (and x) in shared memory to dst, two rows of 16 pixels at a time. */
 template <typename T, int CHANNELS>
 static __device__ __forceinline__ void convolve_third(const rcnn_cuda_bottleneck *p, const bottleneck_part *part,
-                                                      rcnn_shared_address inner, rcnn_shared_address x,
-                                                      const uint32_t (&w3)[4][4][2], const uint32_t (&ws)[4][4][2],
-                                                      uint4 (&identity)[TILE_H][2])
+                                                      const float *bias, rcnn_shared_address inner,
+                                                      rcnn_shared_address x, const uint32_t (&w3)[4][4][2],
+                                                      const uint32_t (&ws)[4][4][2], uint4 (&identity)[TILE_H][2])
 {
     typedef bottleneck_layout<CHANNELS> at;
-    const int32_t output = (int32_t)threadIdx.x / 32 * 32 + (int32_t)threadIdx.x % 4 * 8;
+    const int32_t output = thread_anew() / 32 * 32 + thread_anew() % 4 * 8;
     char *dst = static_cast<char *>(p->dst) + part->first;
 #pragma unroll
     for (int32_t row = 0; row < TILE_H; row += 2) {
         float sum[2][4][4];
-        start_sums(p->bias3 + output, at::shortcut ? p->shortcut_bias + output : NULL, 2, sum);
+        start_sums(bias + output, 2, sum);
         if (at::shortcut) {
             const rcnn_shared_address inside = x + (rcnn_shared_address)(((row + 1) * X_W + 1) * at::x_pitch);
             multiply_rows<T>(inside, at::x_pitch, X_W * at::x_pitch, ws, sum);
             identity[row][0] = identity[row][1] = make_uint4(0, 0, 0, 0);
             identity[row + 1][0] = identity[row + 1][1] = make_uint4(0, 0, 0, 0);
+        } else {
+#pragma unroll
+            for (int32_t r = row + IDENTITY_AHEAD; r < row + IDENTITY_AHEAD + 2 && r < TILE_H; r++) {
+                load_identity(p, part, r, identity[r]);
+            }
         }
         multiply_rows<T>(inner + (rcnn_shared_address)(row * TILE_W * INNER_PITCH), INNER_PITCH, TILE_W * INNER_PITCH,
                          w3, sum);
 #pragma unroll
         for (int32_t r = row; r < row + 2; r++) {
-            store_third<T>(dst + (size_t)r * (size_t)p->width * OUTER * 2, r < part->rows ? part->pixels : 0,
-                           sum[r - row], identity[r]);
+            store_third<T>(dst, r < part->rows ? part->pixels : 0, sum[r - row], identity[r]);
+            dst += (size_t)p->width * (OUTER * 2);
         }
     }
 }
@@ -447,59 +481,53 @@ static __device__ __forceinline__ void convolve_third(const rcnn_cuda_bottleneck
 template <typename T, int CHANNELS>
 static __global__ void __launch_bounds__(THREADS, 1) bottleneck_nhwc_kernel(rcnn_cuda_bottleneck p, int32_t tiles)
 {
-    rcnn_begin();
     typedef bottleneck_layout<CHANNELS> at;
     RCNN_DYNAMIC_SHARED(char, shared);
     const rcnn_shared_address base = rcnn_address_of_shared(shared);
-    const int32_t lane = (int32_t)threadIdx.x % 32;
-    const int32_t warp = (int32_t)threadIdx.x / 32;
-    const bottleneck_tiles all = {(p.height + TILE_H - 1) / TILE_H * TILE_H, (p.width + TILE_W - 1) / TILE_W * TILE_W};
-    const bottleneck_tile step = tile_at(all, (int32_t)gridDim.x);
-    bottleneck_tile tile = tile_at(all, (int32_t)blockIdx.x);
-    bottleneck_copy copy;
-    load_rows<CHANNELS * 2, at::x_pitch>(p.weights1, INNER, base + at::w1); /* in the first chunk's group */
-    plan_copy<CHANNELS>(&p, tile, true, &copy);
-    for (int32_t chunk = 0; chunk < at::chunks; chunk++) {
-        load_chunk<CHANNELS>(&copy, chunk, base + at::x);
-    }
+    float *bias = reinterpret_cast<float *>(shared + at::bias);
+    load_rows<CHANNELS * 2, at::x_pitch>(p.weights1, INNER, base + at::w1);
     load_rows<9 * INNER * 2, W2_PITCH>(p.weights2, INNER, base + at::w2);
     rcnn_copy_commit();
+    load_biases(&p, bias);
     uint32_t w3[4][4][2], ws[4][4][2];
     load_outer_weights(p.weights3, w3);
     if (at::shortcut) {
         load_outer_weights(p.shortcut, ws);
     }
+    rcnn_begin(); /* what came before were constants */
+    const bottleneck_tiles all = {(p.height + TILE_H - 1) & -TILE_H, (p.width + TILE_W - 1) & -TILE_W};
+    const bottleneck_tile step = tile_at(all, (int32_t)gridDim.x);
+    bottleneck_tile tile = tile_at(all, (int32_t)blockIdx.x);
     rcnn_shared_address x = base + at::x;
-    wait_for_all_but(at::chunks);
+    bottleneck_copy copy;
+    plan_copy<CHANNELS>(&p, tile, true, x, &copy);
+    load_x<CHANNELS>(&copy, 0, at::copies);
+    rcnn_copy_wait<at::chunks - 1>();
     for (int32_t index = (int32_t)blockIdx.x; index < tiles; index += (int32_t)gridDim.x) {
-        const bool first_tile = index == (int32_t)blockIdx.x;
-        __syncthreads(); /* x is there, inner2 has been read */
+        __syncthreads(); /* the first chunk of x is there, inner2 has been read */
         const bool more = index + (int32_t)gridDim.x < tiles;
         const bottleneck_tile next = more ? tile_after(all, tile, step) : tile;
-        plan_copy<CHANNELS>(&p, next, more, &copy);
+        const rcnn_shared_address next_x = at::x_buffers == 1 ? x : 2 * (base + at::x) + at::x_bytes - x;
+        plan_copy<CHANNELS>(&p, next, more, next_x, &copy);
         float sum1[3][4][4];
-        start_sums(p.bias1 + warp % 2 * 32 + lane % 4 * 2, NULL, 8, sum1);
-        convolve_first<T, CHANNELS>(base + at::w1, x, first_tile, sum1);
+        start_sums(bias + thread_anew() / 32 % 2 * 32 + thread_anew() % 4 * 2, 8, sum1);
+        convolve_first<T, CHANNELS>(base + at::w1, x, &copy, index == (int32_t)blockIdx.x, sum1);
         store_first<T>(&p, tile, shared + at::inner, sum1);
-        rcnn_copy_wait<0>(); /* w2, before the first tile */
-        __syncthreads();     /* inner1 is complete, x (with a shortcut: the other buffer) is free */
+        __syncthreads(); /* inner1 is complete, x (with a shortcut: the other buffer) is free */
         const bottleneck_part part = part_of(&p, tile);
         uint4 identity[TILE_H][2];
-        if (!at::shortcut) {
-            load_identity(&p, &part, identity);
-        }
-        const rcnn_shared_address next_x = at::x_buffers == 1 ? x : 2 * (base + at::x) + at::x_bytes - x;
         float sum2[4][2][4];
-        start_sums(p.bias2 + warp % 4 * 16 + lane % 4 * 2, NULL, 8, sum2);
-        convolve_second<T, CHANNELS>(base + at::w2, base + at::inner, &copy, next_x, sum2);
+        start_sums(bias + INNER + thread_anew() / 32 % 4 * 16 + thread_anew() % 4 * 2, 8, sum2);
+        convolve_second<T, CHANNELS>(&p, base + at::w2, base + at::inner, &copy, &part, identity, sum2);
         __syncthreads(); /* inner1 has been read */
         store_second<T>(shared + at::inner, sum2);
         __syncthreads();
-        convolve_third<T, CHANNELS>(&p, &part, base + at::inner, x, w3, ws, identity);
+        convolve_third<T, CHANNELS>(&p, &part, bias + 2 * INNER, base + at::inner, x, w3, ws, identity);
         x = next_x;
         tile = next;
-        rcnn_copy_wait<0>(); /* the next x, or zeros after the last tile */
+        rcnn_copy_wait<at::late>(); /* the next x, or zeros after the last tile */
     }
+    rcnn_copy_wait<0>();
 }
 
 size_t rcnn_cuda_bottleneck_shared(int32_t channels)
