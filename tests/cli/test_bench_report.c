@@ -508,6 +508,7 @@ TEST(charts_have_room_for_all)
             REQUIRE(chart_rows(&c, (chart_kind)kind, list, count, "A title: 1333x800, batch 1", "A note."));
             check_places(&c);
             CHECK(count_texts(&c, "ms per image") == 1 && count_texts(&c, "raw_fp16") == (count > 1));
+            CHECK(count_texts(&c, "12346 ms, 0.081 images/s") == (kind == CHART_END_TO_END && count >= 4));
             CHECK(count_texts(&c, "rcnn, cuda:0, fp32") == (count == 1 ? 1 : count == 5 ? 3 : 2));
             chart_free(&c);
         }
@@ -578,7 +579,7 @@ TEST(milliseconds_have_three_digits)
                  {58.34, "58.3"},   {99.96, "100"},    {1234.5, "1234"}, {142, "142"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char text[32];
-        chart_ms_text(text, cases[i].ms);
+        chart_three_digits(text, cases[i].ms);
         CHECK_MSG(strcmp(text, cases[i].text) == 0, "%g: %s", cases[i].ms, text);
     }
 }

@@ -64,6 +64,6 @@ bool chart_rows(chart *c, chart_kind kind, const bench_row *const *rows, int32_t
  * rows needs none. */
 double chart_closer_limit(chart_kind kind, const bench_row *const *rows, int32_t count);
 /* "3.21", "0.011", "142": three digits that say something. */
-void chart_ms_text(char out[32], double ms);
+void chart_three_digits(char out[32], double value);
 
 #endif

@@ -9,7 +9,7 @@
 #define CHART_WIDTH 1180.0
 #define MARGIN      20.0
 #define PLOT_LEFT   320.0
-#define PLOT_RIGHT  (CHART_WIDTH - 190) /* behind it: what the bars come to */
+#define PLOT_RIGHT  (CHART_WIDTH - 220) /* behind it: what the bars come to */
 #define PLOT_WIDTH  (PLOT_RIGHT - PLOT_LEFT)
 #define PITCH       40.0 /* from row to row */
 #define BAR         24.0
@@ -34,10 +34,10 @@ static const char *stage_label(int stage)
     return stage == NOT_SPLIT ? "not split by stage" : bench_stage_title((bench_stage)stage);
 }
 
-void chart_ms_text(char out[32], double ms)
+void chart_three_digits(char out[32], double value)
 {
-    const int decimals = ms >= 99.95 ? 0 : ms >= 9.995 ? 1 : ms >= 0.9995 ? 2 : 3;
-    snprintf(out, 32, "%.*f", decimals, ms);
+    const int decimals = value >= 99.95 ? 0 : value >= 9.995 ? 1 : value >= 0.9995 ? 2 : 3;
+    snprintf(out, 32, "%.*f", decimals, value);
 }
 
 /* ------------------------------------------------------------------ numbers */
@@ -203,7 +203,7 @@ static colour ink_on(colour k)
 static void put_segment(chart *c, double x, double y, double width, int stage, double ms)
 {
     char number[32], text[CHART_TEXT_BYTES];
-    chart_ms_text(number, ms);
+    chart_three_digits(number, ms);
     snprintf(text, sizeof text, "%s: %s ms", stage_label(stage), number);
     chart_bar(c, x, y, width, BAR, STAGE_PAINTS[stage], text);
     if (chart_text_width(number, SMALL, false) + 6 <= width) {
@@ -214,9 +214,11 @@ static void put_segment(chart *c, double x, double y, double width, int stage, d
 static void put_total(chart *c, double x, double y, const bench_row *row, double ms)
 {
     char number[32], text[CHART_TEXT_BYTES];
-    chart_ms_text(number, ms);
+    chart_three_digits(number, ms);
     if (row->images_per_s > 0) {
-        snprintf(text, sizeof text, "%s ms, %.*f images/s", number, row->images_per_s < 100 ? 1 : 0, row->images_per_s);
+        char rate[32];
+        chart_three_digits(rate, row->images_per_s);
+        snprintf(text, sizeof text, "%s ms, %s images/s", number, rate);
     } else {
         snprintf(text, sizeof text, "%s ms", number);
     }
@@ -238,7 +240,7 @@ static void put_stages(chart *c, const bench_row *row, double y, double scale)
     if (shows_stage(row, NOT_SPLIT)) {
         put_segment(c, x, y, scale * rest, NOT_SPLIT, rest);
     }
-    chart_ms_text(number, row->staged.count > 0 && stages_sum(row) > 0 ? row->staged.median : whole);
+    chart_three_digits(number, row->staged.count > 0 && stages_sum(row) > 0 ? row->staged.median : whole);
     snprintf(text, sizeof text, "%s ms", number);
     chart_text(c, PLOT_LEFT + scale * whole + 8, y + BAR / 2 + 5, NORMAL, 0, false, INK, text);
 }
@@ -249,7 +251,7 @@ static void put_median(chart *c, const bench_row *row, double y, double scale, c
     const double low = PLOT_LEFT + scale * fmin(t->p10 > 0 ? t->p10 : t->median, t->median);
     const double high = fmin(PLOT_LEFT + scale * fmax(t->p90, t->median), PLOT_RIGHT + 20);
     char number[32], text[CHART_TEXT_BYTES];
-    chart_ms_text(number, t->median);
+    chart_three_digits(number, t->median);
     snprintf(text, sizeof text, "median %s ms of %d calls", number, (int)t->count);
     chart_bar(c, PLOT_LEFT, y, scale * t->median, BAR, paint, text);
     chart_line(c, low, y + BAR / 2, high - low, 0, 1.5, INK);

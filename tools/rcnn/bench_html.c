@@ -81,11 +81,11 @@ void html_facts(const html_page *page)
 
 /* ------------------------------------------------------------------- cells */
 
-static void cell_ms(FILE *out, const char *attributes, double ms)
+static void cell_digits(FILE *out, const char *attributes, double value)
 {
     char text[32] = "-";
-    if (ms > 0) {
-        chart_ms_text(text, ms);
+    if (value > 0) {
+        chart_three_digits(text, value);
     }
     fprintf(out, "<td%s>%s</td>", attributes, text);
 }
@@ -221,10 +221,10 @@ static void staged_table(const html_page *page, const bench_group *group)
         fputs("<tr>", out);
         cell_mode(out, row);
         for (int stage = 0; stage < BENCH_STAGE_COUNT; stage++) {
-            cell_ms(out, "", row->stage[stage].count > 0 ? row->stage[stage].median : 0);
+            cell_digits(out, "", row->stage[stage].count > 0 ? row->stage[stage].median : 0);
         }
-        cell_ms(out, " class=\"sum\"", bench_roi_head_ms(row));
-        cell_ms(out, " class=\"all\"", row->staged.count > 0 ? row->staged.median : 0);
+        cell_digits(out, " class=\"sum\"", bench_roi_head_ms(row));
+        cell_digits(out, " class=\"all\"", row->staged.count > 0 ? row->staged.median : 0);
         fputs("</tr>\n", out);
     }
     end_table(out);
@@ -269,12 +269,12 @@ static void end_to_end_row(FILE *out, const bench_row *row, double peak_tflops)
     const double tflops = t->median > 0 ? row->gflop / t->median : 0; /* GFLOP in a ms */
     fputs("<tr>", out);
     cell_mode(out, row);
-    cell_ms(out, " class=\"all\"", t->median);
-    cell_ms(out, "", t->p10);
-    cell_ms(out, "", t->p90);
-    cell_ms(out, "", t->min);
+    cell_digits(out, " class=\"all\"", t->median);
+    cell_digits(out, "", t->p10);
+    cell_digits(out, "", t->p90);
+    cell_digits(out, "", t->min);
     cell_count(out, t->count);
-    cell_number(out, "%.1f", row->images_per_s);
+    cell_digits(out, "", row->images_per_s);
     cell_number(out, "%.1f", row->gflop);
     cell_number(out, "%.3g", tflops);
     cell_number(out, "%.1f", peak_tflops > 0 ? 100 * tflops / peak_tflops : 0);
@@ -355,7 +355,7 @@ void html_skipped(const html_page *page)
         }
         fputs("<tr>", out);
         cell_mode(out, row);
-        fprintf(out, "<td>%dx%d, batch %d</td>", (int)row->width, (int)row->height, (int)row->batch);
+        fprintf(out, "<td>%dx%d,&nbsp;batch&nbsp;%d</td>", (int)row->width, (int)row->height, (int)row->batch);
         cell_text(out, row->skipped);
         fputs("</tr>\n", out);
     }

@@ -92,7 +92,7 @@ static bool chart_group(const html_page *page, const bench_group *group, chart_k
     for (int32_t i = 0; i < group->count; i++) {
         slowest = fmax(slowest, chart_row_ms(group->rows[i], kind));
     }
-    chart_ms_text(number, slowest);
+    chart_three_digits(number, slowest);
     snprintf(title, sizeof title, "%s: %dx%d, batch %d%s%s", what, (int)group->width, (int)group->height,
              (int)group->batch, closer > 0 ? ", the faster ones" : "", random);
     if (closer > 0) {
