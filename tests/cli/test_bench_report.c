@@ -548,6 +548,26 @@ TEST(segments_are_to_scale)
     chart_free(&c);
 }
 
+/* Whiskers end where the percentiles lie, also far behind the longest bar. */
+TEST(whiskers_are_to_scale)
+{
+    bench_row row = make_row("rcnn", "inference", NULL, 10);
+    const bench_row *list[] = {&row};
+    chart c;
+    row.end_to_end.p10 = 5;
+    row.end_to_end.p90 = 40;
+    REQUIRE(chart_rows(&c, CHART_END_TO_END, list, 1, "t", ""));
+    const chart_mark *bar = NULL, *whisker = NULL;
+    for (int32_t i = 0; i < c.count; i++) {
+        bar = c.marks[i].kind == CHART_BAR && c.marks[i].text[0] ? &c.marks[i] : bar;
+        whisker = c.marks[i].kind == CHART_LINE && c.marks[i].width > 0 ? &c.marks[i] : whisker;
+    }
+    REQUIRE(bar && whisker);
+    CHECK(fabs(whisker->x - (bar->x + bar->width / 2)) < 1e-6 && fabs(whisker->width - 3.5 * bar->width) < 1e-6);
+    CHECK(whisker->x + whisker->width < c.width);
+    chart_free(&c);
+}
+
 TEST(slow_rows_call_for_a_closer_look)
 {
     bench_row rows[5];

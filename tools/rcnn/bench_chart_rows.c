@@ -67,6 +67,13 @@ double chart_row_ms(const bench_row *row, chart_kind kind)
     return sum > 0 ? fmax(sum, row->staged.count > 0 ? row->staged.median : 0) : whole;
 }
 
+/* ms that a row's bar and whisker reach. */
+static double reach(const bench_row *row, chart_kind kind)
+{
+    const double ms = chart_row_ms(row, kind);
+    return kind == CHART_END_TO_END && ms > 0 ? fmax(ms, row->end_to_end.p90) : ms;
+}
+
 static int compare_doubles(const void *left, const void *right)
 {
     const double x = *(const double *)left, y = *(const double *)right;
@@ -249,7 +256,7 @@ static void put_median(chart *c, const bench_row *row, double y, double scale, c
 {
     const bench_times *t = &row->end_to_end;
     const double low = PLOT_LEFT + scale * fmin(t->p10 > 0 ? t->p10 : t->median, t->median);
-    const double high = fmin(PLOT_LEFT + scale * fmax(t->p90, t->median), PLOT_RIGHT + 20);
+    const double high = PLOT_LEFT + scale * reach(row, CHART_END_TO_END);
     char number[32], text[CHART_TEXT_BYTES];
     chart_three_digits(number, t->median);
     snprintf(text, sizeof text, "median %s ms of %d calls", number, (int)t->count);
@@ -303,7 +310,7 @@ bool chart_rows(chart *c, chart_kind kind, const bench_row *const *rows, int32_t
     memset(c, 0, sizeof *c);
     c->width = CHART_WIDTH;
     for (int32_t i = 0; i < count; i++) {
-        most = fmax(most, chart_row_ms(rows[i], kind));
+        most = fmax(most, reach(rows[i], kind));
         shown += chart_row_ms(rows[i], kind) > 0;
     }
     put_heads(c, title, note, &y);
