@@ -209,8 +209,37 @@ static __device__ __forceinline__ void sum_column(const roi_run<T> &run, const r
     }
 }
 
+/* The sums of two columns, whose loads are all under way before the first is added. */
+template <typename T, int V, int ROWS>
+static __device__ __forceinline__ void sum_columns(const roi_run<T> &run, const roi_rows<ROWS> &rows, int32_t x0,
+                                                   int32_t x1, float (&sum0)[V], float (&sum1)[V])
+{
+    if constexpr (ROWS > 0) {
+        rcnn_pack<T, V> pack[2 * ROWS];
+#pragma unroll
+        for (int i = 0; i < ROWS; i++) {
+            pack[i] = pixel_of<T, V>(run, rows.row[i], x0);
+            pack[ROWS + i] = pixel_of<T, V>(run, rows.row[i], x1);
+        }
+        for (int k = 0; k < V; k++) {
+            sum0[k] = sum1[k] = 0.0f;
+        }
+#pragma unroll
+        for (int i = 0; i < ROWS; i++) {
+            add_weighted(rows.weight[i], pack[i], sum0);
+        }
+#pragma unroll
+        for (int i = 0; i < ROWS; i++) {
+            add_weighted(rows.weight[i], pack[ROWS + i], sum1);
+        }
+    } else {
+        sum_column<T, V, ROWS>(run, rows, x0, sum0);
+        sum_column<T, V, ROWS>(run, rows, x1, sum1);
+    }
+}
+
 /* Columns rise along a run, but a bin may begin up to one column before the last: the sums of the last two are kept, the
- * new one in place of the older. */
+ * new one in place of the older, or two new ones. */
 template <typename T, int V, int ROWS>
 static __device__ __forceinline__ void run_by_columns(const roi_run<T> &run, const roi_tap *list,
                                                       const roi_tap *columns, int32_t slots)
@@ -225,7 +254,18 @@ static __device__ __forceinline__ void run_by_columns(const roi_run<T> &run, con
         const int32_t count = taps[0].at;
         for (int32_t t = 1; t <= count; t++) {
             const roi_tap tap = taps[t];
-            if (tap.at != a_at && tap.at != b_at) {
+            const bool is_new = tap.at != a_at && tap.at != b_at;
+            if (is_new && t < count && taps[t + 1].at != a_at && taps[t + 1].at != b_at) {
+                t++;
+                a_at = tap.at;
+                b_at = taps[t].at;
+                sum_columns<T, V, ROWS>(run, rows, a_at, b_at, a, b);
+                for (int k = 0; k < V; k++) {
+                    total[k] = fmaf(taps[t].weight, b[k], fmaf(tap.weight, a[k], total[k]));
+                }
+                continue;
+            }
+            if (is_new) {
                 if (a_at < b_at) {
                     a_at = tap.at;
                     sum_column<T, V, ROWS>(run, rows, a_at, a);
