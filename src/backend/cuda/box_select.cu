@@ -1,6 +1,8 @@
 /* From the box head's rows to the candidates of the final NMS, as src/backend/ref/box_select.c: one warp a row. Two
  * launches of the same code: the first counts each row's candidates, the second finds where they begin (candidates stand
- * in the order of rows) and writes them. Computing a row twice takes less time than keeping its scores. */
+ * in the order of rows) and writes them. Computing a row twice takes less time than keeping its scores.
+ *
+ * Of one class there is so little to do that one launch does it: a block an image, a thread a row. */
 #include "backend/cuda/boxes.cuh"
 
 #define THREADS 256
@@ -160,6 +162,50 @@ static __global__ void __launch_bounds__(THREADS)
     }
 }
 
+#define ONE_THREADS 1024
+
+/* Score of the one class of a row: row_softmax of two logits. False when it is no number. */
+static __device__ __forceinline__ bool score_one(const rcnn_cuda_box_select *p, const float *row, float *score)
+{
+    const float a = row[0], b = row[1], largest = fmaxf(a, b);
+    const float sum = expf(a - largest) + expf(b - largest);
+    *score = expf((p->background_first ? b : a) - largest) / sum;
+    return rcnn_is_finite(a) && rcnn_is_finite(b);
+}
+
+/* Blocks: x images. */
+static __global__ void __launch_bounds__(ONE_THREADS)
+    box_select_one_kernel(const __grid_constant__ rcnn_cuda_box_select p)
+{
+    rcnn_begin();
+    __shared__ uint32_t sums[32];
+    const int32_t n = blockIdx.x, rows = p.proposal_counts[n];
+    const size_t live = (size_t)rcnn_live_rows(p.proposal_counts, n);
+    const bool is_wanted = !p.label_wanted || p.label_wanted[0];
+    int32_t place = 0;
+    for (int32_t base = 0; base < rows; base += ONE_THREADS) {
+        const int32_t r = base + (int32_t)threadIdx.x;
+        const float *row = p.pred + (live + (size_t)r) * (size_t)p.pitch;
+        float score = 0;
+        float4 box = make_float4(0, 0, 0, 0);
+        bool is_candidate = r < rows;
+        if (is_candidate && !score_one(&p, row, &score)) {
+            rcnn_note_fault(p.fault, RCNN_CUDA_FAULT_CLASS_LOGIT, n, r, 0);
+            is_candidate = false;
+        }
+        is_candidate = is_candidate && is_wanted && score > p.score_threshold && box_of(&p, n, r, row, 0, &box);
+        int32_t found;
+        const int32_t to = place + rcnn_block_place(is_candidate, sums, &found);
+        if (is_candidate && to < p.out.capacity) {
+            rcnn_list_put(&p.out, n, to, box, score, 0);
+        }
+        place += found;
+    }
+    if (threadIdx.x == 0) {
+        write_count(&p, n, place);
+    }
+}
+
 extern "C" size_t rcnn_cuda_box_select_scratch(const rcnn_cuda_box_select *p)
 {
     return (size_t)p->n * (size_t)p->rois * sizeof(int32_t);
@@ -167,6 +213,10 @@ extern "C" size_t rcnn_cuda_box_select_scratch(const rcnn_cuda_box_select *p)
 
 extern "C" cudaError_t rcnn_cuda_box_select_launch(const rcnn_cuda_box_select *p, cudaStream_t stream)
 {
+    if (p->class_count == 1) {
+        RCNN_LAUNCH(box_select_one_kernel, (unsigned)p->n, ONE_THREADS, 0, stream, *p);
+        return cudaGetLastError();
+    }
     const dim3 grid((unsigned)((p->rois + ROWS - 1) / ROWS), (unsigned)p->n);
     int32_t *row_counts = (int32_t *)p->scratch;
     const auto count_kernel = box_select_kernel<false>, write_kernel = box_select_kernel<true>;

@@ -473,9 +473,13 @@ static __device__ void emit_ranked(const rpn_plan *plan, int32_t l, int32_t n, a
         rcnn_warp_rank(level->key, list.count, j, rank);
 #pragma unroll
         for (int32_t t = 0; t < RCNN_RANK_ITEMS; t++) {
-            if (j + t < end) { /* the same for all lanes */
+            if (j + t >= end) { /* the same for all lanes */
+                break;
+            }
+            const uint32_t before = count_dropped(level, dropped, j + t);
+            if (rcnn_lane() == 0) {
                 level->rank[j + t - begin] = (uint16_t)rank[t];
-                level->dropped_before[j + t - begin] = (uint16_t)count_dropped(level, dropped, j + t);
+                level->dropped_before[j + t - begin] = (uint16_t)before;
             }
         }
     }
