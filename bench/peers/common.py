@@ -72,6 +72,21 @@ def calibration_inputs(args):
         yield preprocess(np.array(image.resize(size, Image.BILINEAR))).copy()
 
 
+def torchvision_model(state):
+    """torchvision's Mask R-CNN R50-FPN with the weights of a safetensors file, at most 100 detections, for inference."""
+    import torch
+    from safetensors.torch import load_file
+    from torchvision.models.detection import MaskRCNN
+    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+    weights = load_file(state)
+    backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, norm_layer=torch.nn.BatchNorm2d,
+                                   trainable_layers=5)
+    model = MaskRCNN(backbone, num_classes=weights["roi_heads.box_predictor.cls_score.weight"].shape[0],
+                     box_detections_per_img=100)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
 def cpu_threads(threads):
     """Keeps this process on the first cores, one a thread."""
     cores = sorted(os.sched_getaffinity(0))[:threads]

@@ -13,21 +13,8 @@ import time
 
 import torch
 import torchvision
-from safetensors.torch import load_file
-from torchvision.models.detection import MaskRCNN
-from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 import common
-
-
-def load(work):
-    state = load_file(pathlib.Path(work) / "state.safetensors")
-    backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, norm_layer=torch.nn.BatchNorm2d,
-                                   trainable_layers=5)
-    model = MaskRCNN(backbone, num_classes=state["roi_heads.box_predictor.cls_score.weight"].shape[0],
-                     box_detections_per_img=100)
-    model.load_state_dict(state)
-    return model.eval().to(memory_format=torch.channels_last)
 
 
 class Dense:
@@ -50,7 +37,7 @@ def main():
     args = common.parser(__doc__, ["fp32", "bf16"]).parse_args()
     common.cpu_threads(args.threads)
     torch.set_num_threads(args.threads)
-    model = load(args.work)
+    model = common.torchvision_model(pathlib.Path(args.work) / "state.safetensors").to(memory_format=torch.channels_last)
     image, dense = torch.from_numpy(common.pixels(args.image)).permute(2, 0, 1), Dense(model)
     cast = torch.autocast("cpu", torch.bfloat16) if args.precision == "bf16" else contextlib.nullcontext()
 
