@@ -548,9 +548,10 @@ typedef struct rcnn_step_time {
 /* Kernels of the last collected run of a session made with staged = 2 (of rcnn_session_run: of its last max_batch images or
  * fewer), in the order they ran, as "kernels" of rcnn_session_plan_json has them. 0 before the first run, after one that
  * failed and while runs are under way.
- * On a GPU a kernel's time is that between two events on the device, of which recording takes a microsecond or two; what is
- * recorded for several numbers of rows is one kernel, whose time is that of the choice and of what was chosen. Elsewhere it
- * is that of the host's clock. */
+ * On a GPU a kernel's time is that between two events on the device, of which each takes a microsecond or two. None starts
+ * while the one before it drains, as in runs that are not timed, so that their sum is more than such a run takes. What is
+ * recorded for several numbers of rows is one kernel, whose time is that of the choice and of what was chosen. Elsewhere
+ * it is that of the host's clock. */
 RCNN_API int32_t rcnn_session_step_count(const rcnn_session *session);
 /* index 0 .. count-1; ARGUMENT when out of range. Strings live until the session's next run. */
 RCNN_API rcnn_status rcnn_session_step_get(const rcnn_session *session, int32_t index, rcnn_step_time *out);
