@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """rcnn and PyTorch on a GPU, alternating in one session of the machine; prints one JSON object.
 
-    compare_gpu.py --build BUILD --image FILE --model FILE [--python PYTHON] [--rounds 3] [--samples 60] [--peer-samples 5]
+    compare_gpu.py --build BUILD --image FILE --model FILE [--python PYTHON] [--rounds 3] [--samples 60] [--peer-samples 4]
                    [--peer-modes LIST] [--peer-sizes LIST] [--peer-device cuda] [--max-autotune] [--work DIR] [--commit TEXT]
                    [--tune] [--no-peer]
 
@@ -87,8 +87,8 @@ def our_rows(cases):
         words = name.split("_")
         row = {"subject": "rcnn", "mode": name.removesuffix("_3840x2304"), "device": "cuda:0", "precision": words[0],
                "preprocess": "gpu", "masks": "none" if words[1] == "boxes" else words[1], "width": size[0], "height": size[1],
-               "batch": case["batch"], "skipped": "", "images_per_s": case["images_per_s"], "detections": case["detections"], "device_mb": case["device_mb"],
-               "first_run_ms": case["first_run_ms"]}
+               "batch": case["batch"], "skipped": "", "images_per_s": case["images_per_s"],
+               "detections": case["detections"], "device_mb": case["device_mb"], "first_run_ms": case["first_run_ms"]}
         if name not in OVERLAPPED:
             row["end_to_end"] = result.times(case["samples_ms"])
         if name in staged:
@@ -175,7 +175,7 @@ def main():
     parser.add_argument("--python", default="python3")
     parser.add_argument("--rounds", default=3, type=int)
     parser.add_argument("--samples", default=60, type=int)
-    parser.add_argument("--peer-samples", default=5, type=int)
+    parser.add_argument("--peer-samples", default=4, type=int)
     parser.add_argument("--work", default="out/gpu", type=pathlib.Path)
     parser.add_argument("--commit", default="unknown")
     parser.add_argument("--tune", action="store_true")
@@ -197,7 +197,8 @@ def main():
         subprocess.run([args.build / "rcnn", "convert", args.model, state, "--names", "torchvision"],
                        check=True, stdout=subprocess.DEVNULL)
         turns["peer"] = Turn([args.python, HERE / "peers" / "study.py", "--state", state, "--image", args.image, "--sizes",
-                              args.peer_sizes, "--samples", args.peer_samples, "--warmup", 3, "--device", args.peer_device, "--wait"]
+                              args.peer_sizes, "--samples", args.peer_samples, "--warmup", 3, "--device", args.peer_device,
+                              "--wait"]
                              + (["--modes", args.peer_modes] if args.peer_modes else [])
                              + (["--max-autotune"] if args.max_autotune else []))
         turns["peer"].answer()

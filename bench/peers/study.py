@@ -10,7 +10,7 @@ each size first, so that nobody scales it. At most 100 detections above 0.05, NM
 Modes of subject "torchvision", its own model called as its documentation does, u8 pixels uploaded, boolean masks of the
 whole image copied to the host:
   torchvision_fp32           as it is (TF32 in convolutions is torch's default, and is left on)
-  torchvision_fp16           the same under autocast
+  torchvision_fp16           the same under autocast, which rounds its anchors to half precision too
 Modes of subject "study's steps in torch", mmdetection's pipeline re-enacted step by step on the same weights:
   inference                  fp32; resized and normalised on the CPU, float tensor uploaded, masks pasted into the image
   inference_fp16             backbone, neck and heads in half precision, RoIAlign and all decisions in float
@@ -29,8 +29,9 @@ RPN and RoI rules are torchvision's, as the weights are; "facts" tell how the de
 On a CPU the modes of half precision run in bfloat16, which CPUs compute with; the rows say so.
 
 End to end: host pixels to results on the host, with no waits but those the steps make themselves and one at the end.
-Staged: the device is waited for at every border between stages too, in loops of their own. The JSON has the schema of `rcnn bench` (docs/benchmarking.md). --wait: a line
-{"ready": true} after the warm-up, then for every line of standard input one round, its JSON on one line.
+Staged: the device is waited for at every border between stages too, in loops of their own. The JSON has the schema of
+`rcnn bench` (docs/benchmarking.md). --wait: a line {"ready": true} after the warm-up, then for every line of standard
+input one round, its JSON on one line.
 """
 import argparse
 import contextlib
@@ -174,8 +175,8 @@ def pasted(masks, boxes, height, width):
             top, bottom = max(math.floor(y1) - 1, 0), min(math.ceil(y2) + 1, height)
             out[i, top:bottom, left:right] = sampled(masks[i:i + 1], boxes[i:i + 1], at(top, bottom), at(left, right))[0] >= 0.5
         return out
-    chunks = max(1, math.ceil(len(masks) * height * width * 4 / PASTE_CHUNK_BYTES))
-    for part in torch.chunk(torch.arange(len(masks), device=masks.device), chunks):
+    chunks = math.ceil(len(masks) * height * width * 4 / PASTE_CHUNK_BYTES)
+    for part in torch.arange(len(masks), device=masks.device).chunk(chunks) if chunks else ():
         out[part] = sampled(masks[part], boxes[part], at(0, height), at(0, width)) >= 0.5
     return out
 
@@ -232,7 +233,8 @@ class Steps:
         blank = torchvision.models.detection.image_list.ImageList(
             torch.empty(1, 3, self.height + self.padded[1][1], self.width + self.padded[0][1], device="meta"),
             [(self.height, self.width)])
-        anchors = self.net.rpn.anchor_generator(blank, levels)[0].float()
+        floats = [level.new_empty(level.shape, dtype=torch.float32) for level in levels]  # anchors take this type
+        anchors = self.net.rpn.anchor_generator(blank, floats)[0]
         boxes, scores, groups, first = [], [], [], 0
         for i, (score, delta) in enumerate(zip(logits, deltas)):
             score = score[0].permute(1, 2, 0).reshape(-1).float().sigmoid()
@@ -382,7 +384,7 @@ class Case:
         self.args, self.mode, self.size, self.skipped = args, mode, size, ""
         subject, precision, preprocess, masks = MODES[mode]
         self.about = {"subject": subject, "mode": mode, "precision": precision, "preprocess": preprocess, "masks": masks}
-        if args.device.type == "cpu" and precision == "fp16":
+        if args.device.type == "cpu" and precision == "fp16" and subject != DENSE:
             self.about["precision"] = "bf16"
         self.answer = None
         try:
