@@ -263,7 +263,7 @@ static rcnn_status send_directly(rcnn_backend *backend, slot *s, const cargo *it
     return RCNN_OK;
 }
 
-/* Starts all transfers and makes the compute stream wait for them. */
+/* Starts all transfers and marks their end. */
 static rcnn_status send(rcnn_backend *backend, slot *s, cargo_list *list, rcnn_error *err)
 {
     RCNN_TRY(grow_staging(backend, s, list->staged_bytes, err));
@@ -278,7 +278,6 @@ static rcnn_status send(rcnn_backend *backend, slot *s, cargo_list *list, rcnn_e
     }
     if (list->bytes > 0) {
         RCNN_CUDA_TRY(cudaEventRecord(s->uploaded, backend->copy_stream), "marking the end of a transfer", err);
-        RCNN_CUDA_TRY(cudaStreamWaitEvent(backend->stream, s->uploaded, 0), "waiting for a transfer", err);
     }
     return RCNN_OK;
 }
@@ -330,8 +329,12 @@ static rcnn_status stage(rcnn_backend *backend, slot *s, const rcnn_frame *frame
     if (s->block) {
         memset(s->block, 0, RCNN_CUDA_DELIVERY_HEADER); /* no fault, also when nothing will be delivered */
     }
+    /* the sizes go while the last pixels are under way; all that follows waits for those */
     RCNN_CUDA_TRY(rcnn_cuda_frame_launch(&s->frame, backend->frame, backend->fault, backend->stream),
                   "sending a run's sizes", err);
+    if (list.bytes > 0) {
+        RCNN_CUDA_TRY(cudaStreamWaitEvent(backend->stream, s->uploaded, 0), "waiting for a transfer", err);
+    }
     return RCNN_OK;
 }
 
