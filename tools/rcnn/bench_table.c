@@ -515,7 +515,7 @@ void bench_print_profile(const bench_times stage[BENCH_STAGE_COUNT], const bench
             const bench_times *t = s < BENCH_STAGE_COUNT ? &stage[s] : total;
             const double sum = sum_of(t);
             const double shown[] = {t->median, t->p90, t->count > 0 ? sum / t->count : 0, sum};
-            set_number(&g, 1 + s, shown[line], t->count > 0);
+            set_number(&g, 1 + s, shown[line], sum > 0); /* a device without the stage says 0 */
         }
     }
     finish(&g, false, out);
