@@ -324,7 +324,7 @@ static bool measure(bench_job *j)
 {
     if (!check_words(j) || !read_peers(j) || !check_outputs(j) || !open_model(j) || !open_device(j) || !open_image(j) ||
         !make_plan(j) || !add_facts(j) || !measure_peak(j) || !bench_run(&j->plan, &j->result, &j->pair, &j->err) ||
-        !add_peers(j)) {
+        (!stop_signal() && !measure_peak(j)) || !add_peers(j)) {
         return false;
     }
     j->result.complete = stop_signal() == 0;
