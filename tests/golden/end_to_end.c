@@ -24,7 +24,7 @@ static const gates *gates_of(rcnn_precision precision)
 {
     static const gates SINGLE = {.box = 0.05f, .score = 1e-4f, .found = 1, .mask_iou = 0.99, .every_mask = 1};
     static const gates HALF = {.box = 1, .score = 0.02f, .found = 0.7, .mask_iou = 0.85};
-    static const gates BRAIN = {.box = 8, .score = 0.1f, .found = 0.6, .mask_iou = 0.4};
+    static const gates BRAIN = {.box = 8, .score = 0.1f, .found = 0.5, .mask_iou = 0.4};
     return precision == RCNN_PRECISION_FP32 ? &SINGLE : precision == RCNN_PRECISION_BF16 ? &BRAIN : &HALF;
 }
 
