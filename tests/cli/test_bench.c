@@ -348,6 +348,12 @@ TEST(peers_stand_beside_and_files_compare)
     CHECK_OK(bench_read(in_directory(directory, "a.json", path), &r, &err), err);
     CHECK(r.row_count == 3 && strcmp(r.rows[2].subject, "peer 1.0") == 0 && r.rows[2].end_to_end.median == 12.5);
     bench_free(&r);
+    REQUIRE(RUN_IN(directory, &run, "bench", "--from", "a.json", "--with", "peer.json", "--json", "b.json") == 0);
+    CHECK_MSG(run.status == 0 && strstr(run.out, "rcnn: rle"), "%d: %s", run.status, run.err);
+    run_free(&run);
+    CHECK_OK(bench_read(in_directory(directory, "b.json", path), &r, &err), err);
+    CHECK(r.complete && r.row_count == 4 && r.rows[0].end_to_end.median > 0 && strcmp(r.rows[3].mode, "eager") == 0);
+    bench_free(&r);
     REQUIRE(RUN_IN(directory, &run, "bench", "--compare", "a.json", "a.json") == 0);
     CHECK_MSG(run.status == 0 && strstr(run.out, "rle"), "%d: %s%s", run.status, run.out, run.err);
     run_free(&run);
@@ -380,6 +386,7 @@ TEST(bad_input_is_one_line)
         {{"--image", "nothing.png"}, 1, "nothing.png"},
         {{"--with", "nothing.json", "--samples=1", "--modes=rle"}, 1, "nothing.json"},
         {{"--device", "cuda:0,1"}, 2, "one device"},
+        {{"--from", "a.json"}, 2, "without options of a measurement"},
         {{"--random-weights", "r50"}, 2, "without --model"},
         {{"stray.json"}, 2, "--compare"},
         {{"--compare", "a.json"}, 2, "two"},

@@ -101,7 +101,7 @@ static void close_lane(lane *l)
 /* A mode that cannot run here keeps its row, with the reason. */
 static void skip(const bencher *b, lane *l, const char *why)
 {
-    snprintf(row_of(b, l)->skipped, BENCH_TEXT_MAX, "%s", why);
+    snprintf(row_of(b, l)->skipped, BENCH_TEXT_MAX, "%.*s", BENCH_TEXT_MAX - 1, why);
     close_lane(l);
 }
 

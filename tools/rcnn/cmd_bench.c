@@ -72,6 +72,13 @@ static void describe_backend(const char *name, char *text, size_t capacity)
     }
 }
 
+/* Results travel: where a file lay on this machine is nobody's business. */
+static const char *file_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash && slash[1] ? slash + 1 : path;
+}
+
 static bool add_facts(bench_job *j)
 {
     char text[BENCH_TEXT_MAX], threads[32] = "one for each core", date[64];
@@ -90,8 +97,9 @@ static bool add_facts(bench_job *j)
     }
     const bool dated = gmtime_r(&now, &parts) && strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &parts) > 0;
     return done && add_fact(j, "threads", threads) && add_fact(j, "date", dated ? date : "") &&
-           add_fact(j, "model", j->result.random_weights ? "Mask R-CNN R50-FPN, RANDOM WEIGHTS" : j->model_path) &&
-           add_fact(j, "image", j->image ? j->opts->value[OPT_BENCH_IMAGE].text : "rendered, 110 nuclei") &&
+           add_fact(j, "model",
+                    j->result.random_weights ? "Mask R-CNN R50-FPN, RANDOM WEIGHTS" : file_name(j->model_path)) &&
+           add_fact(j, "image", j->image ? file_name(j->opts->value[OPT_BENCH_IMAGE].text) : "rendered, 110 nuclei") &&
            add_fact(j, "tuned", j->plan.tune ? "yes" : "no");
 }
 
@@ -331,6 +339,22 @@ static bool measure(bench_job *j)
     return write_outputs(j) && (stop_signal() || check_measured(j));
 }
 
+/* An earlier result shown again, with peers that were measured since. */
+static bool show(bench_job *j)
+{
+    static const option_id MEASURING[] = {OPT_MODEL,   OPT_DEVICE, OPT_SIZES,          OPT_MODES, OPT_BENCH_IMAGE,
+                                          OPT_SAMPLES, OPT_WARMUP, OPT_RANDOM_WEIGHTS, OPT_PEAK,  OPT_TRACE};
+    for (size_t i = 0; i < sizeof MEASURING / sizeof MEASURING[0]; i++) {
+        if (j->opts->value[MEASURING[i]].set) {
+            return refuse(j, "--from: nothing is measured, want it without options of a measurement");
+        }
+    }
+    j->json = j->opts->value[OPT_BENCH_JSON].set ? j->opts->value[OPT_BENCH_JSON].text : NULL;
+    return read_peers(j) && check_outputs(j) &&
+           bench_read(j->opts->value[OPT_FROM].text, &j->result, &j->err) == RCNN_OK && add_peers(j) &&
+           write_outputs(j);
+}
+
 static int compare(bench_job *j)
 {
     if (j->opts->operand_count != 2) {
@@ -353,7 +377,7 @@ static int run(bench_job *j)
         message_error("bench: want result files only with --compare, got '%.80s'", j->opts->operands[0]);
         return TOOL_USAGE;
     }
-    if (!measure(j)) {
+    if (!(j->opts->value[OPT_FROM].set ? show(j) : measure(j))) {
         message_error("%s", j->err.message);
         return tool_status(&j->err);
     }
