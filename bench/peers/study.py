@@ -338,6 +338,7 @@ class DenseGraph:
             for _ in range(3):
                 compiled(self.input)
             wait_for(device)
+            self.compiled = compiled  # the graph holds addresses of weights, not the weights
             self.graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self.graph):
                 self.output = compiled(self.input)
