@@ -5,7 +5,8 @@
 #
 # Steps: build, test (ctest label gpu and the op list, JUnit), sanitize (compute-sanitizer memcheck, racecheck, initcheck),
 # accuracy (mask AP of fp32, fp16, bf16 on the nuclei validation set: NUCLEI_DIR holds img/ and instances_val.json),
-# bench (against torchvision, alternating), quick (bench of our side only), soak (10,000 images of 50 sizes).
+# bench (against torchvision, alternating), quick (bench of our side only), study (the study's table with PyTorch's rows,
+# bench/study.py; RCNN_GPU_STUDY: more options), soak (10,000 images of 50 sizes).
 # COMMIT is written into the results where the tree has no .git.
 set -u
 cd "$(dirname "$0")/.."
@@ -92,11 +93,16 @@ for side in ("rcnn", "peer"):
         if isinstance(v, dict) and "median_ms" in v:
             print(f"{side} {name}: {v['median_ms']:.3f} ms ({v['p10_ms']:.3f}..{v['p90_ms']:.3f})",
                   {k: v[k] for k in ("images_per_s", "detections", "device_mb", "first_run_ms", "stages_ms", "host_syncs") if k in v})
-print({k: v for k, v in d.items() if k.startswith("torchvision_over") or k == "ceilings"})
+print({k: v for k, v in d.items() if "_over_rcnn" in k or k == "ceilings"})
 PY
 }
 
 step_quick() { RCNN_GPU_BENCH="--no-peer --rounds 2 --samples 60 ${RCNN_GPU_BENCH:-}" step_bench; }
+
+step_study() {
+    RCNN_CACHE_DIR="$out/cache" timeout 500 python3 bench/study.py --build "$build" --model $model --image "$(bench_image)" \
+        --out "$out/study" --tune --max-seconds 150 ${RCNN_GPU_STUDY:-} 2>"$out/study.log" || { tail -n 5 "$out/study.log"; return 1; }
+}
 
 step_soak() {
     timeout 400 "$build/bench/bench_gpu" -m $model --image "$out/work/small.ppm" --soak 10000 --sizes 50 >"$out/soak.jsonl" 2>"$out/soak.log" ||
