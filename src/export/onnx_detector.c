@@ -74,7 +74,7 @@ static void build_backbone(rcnn_onnx_network *n)
     rcnn_onnx_rpn_head(n);
     for (int32_t kind = 0; kind < 3; kind++) {
         for (int32_t l = 0; l < RCNN_ONNX_LEVELS; l++) {
-            char height[16], width[16];
+            char height[24], width[24];
             snprintf(height, sizeof height, "height_p%d", l + 2);
             snprintf(width, sizeof width, "width_p%d", l + 2);
             const rcnn_onnx_value values[3] = {n->p[l], n->rpn_scores[l], n->rpn_deltas[l]};
@@ -92,7 +92,7 @@ static void build_heads(rcnn_onnx_network *n)
     const int64_t channels = pyramid_channels(n), side = 2 * n->config->mask_pool;
     rcnn_onnx_value scores, deltas;
     for (int32_t l = 0; l < RCNN_ONNX_LEVELS - 1; l++) {
-        char name[8], height[16], width[16];
+        char name[16], height[24], width[24];
         snprintf(name, sizeof name, "p%d", l + 2);
         snprintf(height, sizeof height, "height_p%d", l + 2);
         snprintf(width, sizeof width, "width_p%d", l + 2);

@@ -347,7 +347,7 @@ static bool any_work(rcnn_mask_format format, const rcnn_mask_slot *slots, int32
 static rcnn_status make_pasted(rcnn_results *results, rcnn_mask_format format, rcnn_mask_slot *slots, int32_t threads,
                                rcnn_error *err)
 {
-    size_t stride;
+    size_t stride = 0;
     if (threads > results->detection_count) { /* each has scratch of its own */
         threads = results->detection_count > 0 ? results->detection_count : 1;
     }

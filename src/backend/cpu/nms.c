@@ -143,6 +143,7 @@ static void walk_groups(const problem *p, int32_t room, int32_t threads, const r
     memset(p->survives, 0, (size_t)p->count);
     const int32_t groups = find_groups(p, starts);
     const int32_t useful = p->count < ALONE_MAX ? 1 : threads;
+    (void)useful; /* read by OpenMP alone */
 #pragma omp parallel for num_threads(useful) schedule(dynamic, 1) if (useful > 1)
     for (int32_t g = 0; g < groups; g++) {
         walk_group(p, starts[g], starts[g + 1], room, body);
