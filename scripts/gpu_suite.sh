@@ -30,7 +30,7 @@ failed=0
 say() { printf '\n== %s\n' "$*"; }
 
 step_build() {
-    cmake --preset cuda -B "$build" -DRCNN_CUDA_ARCHITECTURES="${RCNN_GPU_ARCH:-90}" >"$out/configure.log" 2>&1 &&
+    cmake --preset cuda -B "$build" -DRCNN_CUDA_ARCHITECTURES="${RCNN_GPU_ARCH:-90}" -DRCNN_COMMIT="$commit" >"$out/configure.log" 2>&1 &&
         cmake --build "$build" >"$out/build.log" 2>&1 || { tail -n 30 "$out/configure.log"; tail -n 30 "$out/build.log"; return 1; }
 }
 

@@ -1,5 +1,6 @@
 /* Version, build facts and stage names: constants of this build. */
 #include "base/status.h"
+#include "session/commit.h" /* made by cmake/commit.cmake */
 
 #define TEXT_OF(x) #x
 #define TEXT(x)    TEXT_OF(x)
