@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/range.h"
 #include "model/model.h"
 #include "session/session.h"
 
@@ -145,7 +146,7 @@ static rcnn_status add_stage_times(rcnn_session *s, const rcnn_flight *flight, c
 }
 
 /* Waits for a running flight and adds what it found. */
-static rcnn_status land(rcnn_session *s, int32_t slot, rcnn_results *results, rcnn_error *err)
+static rcnn_status wait_and_take(rcnn_session *s, int32_t slot, rcnn_results *results, rcnn_error *err)
 {
     const rcnn_flight *flight = &s->flights[slot];
     rcnn_delivered delivered = {0};
@@ -159,6 +160,14 @@ static rcnn_status land(rcnn_session *s, int32_t slot, rcnn_results *results, rc
     RCNN_TRY(take(s, flight->plan, &flight->frame, &delivered, results, err));
     RCNN_TRY(add_stage_times(s, flight, &waiting, results, ms, err));
     return s->time_steps ? rcnn_session_keep_steps(s, flight->plan, ms + 1, &delivered, err) : RCNN_OK; /* 0: upload */
+}
+
+static rcnn_status land(rcnn_session *s, int32_t slot, rcnn_results *results, rcnn_error *err)
+{
+    rcnn_range_begin("collect");
+    const rcnn_status status = wait_and_take(s, slot, results, err);
+    rcnn_range_end();
+    return status;
 }
 
 /* A flight that somebody will collect lands before that: into results of its own. */
@@ -267,7 +276,7 @@ static rcnn_status board(rcnn_session *s, rcnn_flight *flight, const rcnn_image_
 }
 
 /* Launches a batch of at least one image on a backend with memory of its own; there is a free slot. */
-static rcnn_status launch(rcnn_session *s, const rcnn_image_view *images, int32_t count, rcnn_error *err)
+static rcnn_status take_off(rcnn_session *s, const rcnn_image_view *images, int32_t count, rcnn_error *err)
 {
     const int32_t slot = (s->oldest + s->pending) % RCNN_SESSION_IN_FLIGHT; /* the same however many land meanwhile */
     rcnn_flight *flight = &s->flights[slot];
@@ -295,6 +304,14 @@ static rcnn_status launch(rcnn_session *s, const rcnn_image_view *images, int32_
     flight->state = RCNN_FLIGHT_RUNNING;
     s->pending++;
     return RCNN_OK;
+}
+
+static rcnn_status launch(rcnn_session *s, const rcnn_image_view *images, int32_t count, rcnn_error *err)
+{
+    rcnn_range_begin("submit");
+    const rcnn_status status = take_off(s, images, count, err);
+    rcnn_range_end();
+    return status;
 }
 
 /* A batch on a backend that works in host memory, from pixels to results. */

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/range.h"
 
 /* Which ops run as one kernel. */
 static rcnn_status claim_steps(rcnn_plan *plan, bool fuse, const rcnn_backend_vt *vt, rcnn_backend *backend,
@@ -102,7 +103,10 @@ static rcnn_status enqueue_steps(const rcnn_plan *plan, const rcnn_backend_vt *v
     double start = rcnn_clock_ms(); /* of what the clock was last read for */
     for (int32_t i = 0; i < plan->step_count; i++) {
         const rcnn_plan_step *step = &plan->steps[i];
-        RCNN_TRY(vt->enqueue(step->kernel, &args, err));
+        rcnn_range_begin(plan->graph.ops[step->first].name);
+        const rcnn_status status = vt->enqueue(step->kernel, &args, err);
+        rcnn_range_end();
+        RCNN_TRY(status);
         if (step_ms || i + 1 == plan->step_count || plan->steps[i + 1].stage != step->stage) {
             const double now = rcnn_clock_ms();
             stage_ms[step->stage] += now - start;
