@@ -96,6 +96,15 @@ void rcnn_plan_bind(rcnn_plan *plan, void *arena)
     }
 }
 
+rcnn_status rcnn_plan_enqueue_step(const rcnn_plan *plan, const rcnn_backend_vt *vt, int32_t step,
+                                   const rcnn_args *args, rcnn_error *err)
+{
+    rcnn_range_begin(plan->graph.ops[plan->steps[step].first].name);
+    const rcnn_status status = vt->enqueue(plan->steps[step].kernel, args, err);
+    rcnn_range_end();
+    return status;
+}
+
 static rcnn_status enqueue_steps(const rcnn_plan *plan, const rcnn_backend_vt *vt, void *scratch,
                                  const rcnn_frame *frame, double *stage_ms, double *step_ms, rcnn_error *err)
 {
@@ -103,10 +112,7 @@ static rcnn_status enqueue_steps(const rcnn_plan *plan, const rcnn_backend_vt *v
     double start = rcnn_clock_ms(); /* of what the clock was last read for */
     for (int32_t i = 0; i < plan->step_count; i++) {
         const rcnn_plan_step *step = &plan->steps[i];
-        rcnn_range_begin(plan->graph.ops[step->first].name);
-        const rcnn_status status = vt->enqueue(step->kernel, &args, err);
-        rcnn_range_end();
-        RCNN_TRY(status);
+        RCNN_TRY(rcnn_plan_enqueue_step(plan, vt, i, &args, err));
         if (step_ms || i + 1 == plan->step_count || plan->steps[i + 1].stage != step->stage) {
             const double now = rcnn_clock_ms();
             stage_ms[step->stage] += now - start;

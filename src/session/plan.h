@@ -41,6 +41,9 @@ rcnn_status rcnn_plan_create(const rcnn_model *model, const rcnn_build_options *
 void rcnn_plan_destroy(rcnn_plan *plan, const rcnn_backend_vt *vt);
 /* Points the values into an arena of at least graph.arena_bytes. */
 void rcnn_plan_bind(rcnn_plan *plan, void *arena);
+/* Enqueues one step of the plan, in a range of its name. */
+rcnn_status rcnn_plan_enqueue_step(const rcnn_plan *plan, const rcnn_backend_vt *vt, int32_t step,
+                                   const rcnn_args *args, rcnn_error *err);
 /* Enqueues all steps and syncs. stage_ms [RCNN_STAGE_COUNT] gets the time of each stage added, step_ms [step_count] that
  * of each step, or is NULL: no step is timed. */
 rcnn_status rcnn_plan_run(const rcnn_plan *plan, const rcnn_backend_vt *vt, rcnn_backend *backend, void *scratch,

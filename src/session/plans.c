@@ -2,7 +2,6 @@
  * shared; when it grows, what was recorded for the old memory is recorded again at its next use. */
 #include "base/clock.h"
 #include "base/memory.h"
-#include "base/range.h"
 #include "model/model.h"
 #include "session/session.h"
 
@@ -257,10 +256,7 @@ rcnn_status rcnn_session_enqueue(rcnn_session *s, rcnn_plan *plan, const rcnn_fr
     RCNN_TRY(mark_end(s, plan, RCNN_STAGE_upload, err));
     for (int32_t i = 0; i < plan->step_count; i++) {
         const rcnn_plan_step *step = &plan->steps[i];
-        rcnn_range_begin(plan->graph.ops[step->first].name);
-        const rcnn_status status = s->vt->enqueue(step->kernel, &args, err);
-        rcnn_range_end();
-        RCNN_TRY(status);
+        RCNN_TRY(rcnn_plan_enqueue_step(plan, s->vt, i, &args, err));
         if (s->time_steps || i + 1 == plan->step_count || plan->steps[i + 1].stage != step->stage) {
             RCNN_TRY(mark_end(s, plan, step->stage, err));
         }

@@ -227,14 +227,20 @@ static int64_t tiles_of(const sm90_part *part)
            divide_up(part->dst_dim[2], part->bw);
 }
 
-/* Full rounds of all clusters at 256 outputs a tile, in hundredths: how much there is to do. */
-static int64_t rounds_of(const sm90_plan *k, int32_t multiprocessors)
+/* Pairs of pixel tiles, a cluster's share, at one width of outputs. */
+static int64_t pairs_of(const sm90_plan *k)
 {
     int64_t pairs = 0;
     for (int32_t p = 0; p < k->part_count; p++) {
         pairs += (tiles_of(&k->part[p]) + 1) / 2;
     }
-    return pairs * k->out * 100 / 256 / (multiprocessors / 2);
+    return pairs;
+}
+
+/* Full rounds of all clusters at 256 outputs a tile, in hundredths: how much there is to do. */
+static int64_t rounds_of(const sm90_plan *k, int32_t multiprocessors)
+{
+    return pairs_of(k) * k->out * 100 / 256 / (multiprocessors / 2);
 }
 
 /* Nanoseconds of all rounds at `width` outputs a tile, the last one cut finer where the kernel does that (make_schedule).
@@ -244,10 +250,7 @@ static int64_t time_at(const sm90_plan *k, int32_t multiprocessors, int32_t widt
     const int64_t step_ns = width == 256 ? 780 : width == 128 ? 400 : 310, tile_ns = 1500, narrow_step_ns = 310;
     const int64_t steps = (int64_t)k->k * k->k * k->in / RCNN_SM90_CHUNK;
     const int64_t clusters = multiprocessors / 2, cuts = width / RCNN_SM90_CHUNK;
-    int64_t pairs = 0;
-    for (int32_t p = 0; p < k->part_count; p++) {
-        pairs += (tiles_of(&k->part[p]) + 1) / 2 * (k->out / width);
-    }
+    const int64_t pairs = pairs_of(k) * (k->out / width);
     const int64_t left = pairs % clusters;
     int64_t ns = pairs / clusters * (steps * step_ns + tile_ns);
     if (left > 0 && cuts > 1 && left * cuts <= 2 * clusters) {
