@@ -10,14 +10,9 @@
 #include "bench_run.h"
 #include "bench_scene.h"
 #include "run_program.h"
+#include "thin_model.h"
 
-#if RCNN_HAVE_ONEDNN
-#define DEVICE "cpu"
-#else
-#define DEVICE "ref"
-#endif
-#define THIN_MODEL RCNN_SOURCE_DIR "/tests/golden/data/mmdet2/model.pth"
-#define THIN       "bench", "-m", THIN_MODEL, "--sizes", "160x96", "--threads", "2", "--device", DEVICE, "--no-peak"
+#define THIN "bench", "-m", THIN_MODEL, "--sizes", "160x96", "--threads", "2", "--device", DEVICE, "--no-peak"
 
 static void check_thin_model(void)
 {

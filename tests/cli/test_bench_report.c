@@ -11,14 +11,9 @@
 #include "draw.h"
 #include "json_check.h"
 #include "run_program.h"
+#include "thin_model.h"
 
-#if RCNN_HAVE_ONEDNN
-#define DEVICE "cpu"
-#else
-#define DEVICE "ref"
-#endif
-#define THIN_MODEL RCNN_SOURCE_DIR "/tests/golden/data/mmdet2/model.pth"
-#define SAMPLE     RCNN_SOURCE_DIR "/samples/tissue.jpg"
+#define SAMPLE RCNN_SOURCE_DIR "/samples/tissue.jpg"
 
 /* ------------------------------------------------------------------ scratch */
 

@@ -5,16 +5,11 @@
 
 #include "json_check.h"
 #include "run_program.h"
+#include "thin_model.h"
 
 #define DATA  RCNN_SOURCE_DIR "/tests/unit/data/eval/"
 #define MODEL RCNN_SOURCE_DIR "/tests/golden/data/mmdet2/model.pth"
 #define DEEP  10000000
-
-#if RCNN_HAVE_ONEDNN
-#define DEVICE "cpu"
-#else
-#define DEVICE "ref"
-#endif
 
 static char *place(const char *directory, const char *name)
 {

@@ -10,15 +10,10 @@
 #include "json_check.h"
 #include "rcnn/rcnn.h"
 #include "run_program.h"
+#include "thin_model.h"
 
-#if RCNN_HAVE_ONEDNN
-#define DEVICE "cpu"
-#else
-#define DEVICE "ref" /* fast enough for the thin model */
-#endif
-#define THIN_MODEL RCNN_SOURCE_DIR "/tests/golden/data/mmdet2/model.pth"
-#define HOSTILE    RCNN_SOURCE_DIR "/tests/unit/data/hostile"
-#define THIN       "-m", THIN_MODEL, "--scale", "160x96", "--threads", "2", "--device", DEVICE
+#define HOSTILE RCNN_SOURCE_DIR "/tests/unit/data/hostile"
+#define THIN    "-m", THIN_MODEL, "--scale", "160x96", "--threads", "2", "--device", DEVICE
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1 /* memory and time are the sanitizer's then */

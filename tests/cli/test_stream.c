@@ -8,13 +8,7 @@
 #include "run_program.h"
 #include "session/session.h"
 #include "stream.h"
-
-#if RCNN_HAVE_ONEDNN
-#define DEVICE "cpu"
-#else
-#define DEVICE "ref"
-#endif
-#define THIN_MODEL RCNN_SOURCE_DIR "/tests/golden/data/mmdet2/model.pth"
+#include "thin_model.h"
 
 enum { FILES = 13, SESSIONS = 3 };
 

@@ -9,16 +9,11 @@
 #include "run_program.h"
 #include "triple.h"
 #include "verify.h"
+#include "thin_model.h"
 
-#if RCNN_HAVE_ONEDNN
-#define DEVICE "cpu"
-#else
-#define DEVICE "ref"
-#endif
-#define GOLDEN     RCNN_SOURCE_DIR "/tests/golden/data/"
-#define THIN_MODEL GOLDEN "mmdet2/model.pth"
-#define SAMPLE     RCNN_SOURCE_DIR "/samples/tissue.jpg"
-#define SMALL      "--scale", "160x96", "--threads", "2", "--score", "0.05"
+#define GOLDEN RCNN_SOURCE_DIR "/tests/golden/data/"
+#define SAMPLE RCNN_SOURCE_DIR "/samples/tissue.jpg"
+#define SMALL  "--scale", "160x96", "--threads", "2", "--score", "0.05"
 
 /* ------------------------------------------------------------------ triples */
 
