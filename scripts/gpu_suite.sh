@@ -105,7 +105,7 @@ step_study() {
 }
 
 step_soak() {
-    timeout 400 "$build/bench/bench_gpu" -m $model --image "$out/work/small.ppm" --soak 10000 --sizes 50 >"$out/soak.jsonl" 2>"$out/soak.log" ||
+    timeout 400 "$build/bench/bench_gpu" -m $model --image "$(bench_image)" --soak 10000 --sizes 50 >"$out/soak.jsonl" 2>"$out/soak.log" ||
         { tail -5 "$out/soak.log"; return 1; }
     cat "$out/soak.jsonl"
 }
