@@ -398,8 +398,8 @@ static rcnn_status finish(conv_kernel *k, rcnn_status status, rcnn_kernel **out,
     return RCNN_OK;
 }
 
-rcnn_status rcnn_cpu_prepare_conv(rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op, rcnn_kernel **out,
-                                  size_t *scratch_bytes, rcnn_error *err)
+rcnn_status rcnn_onednn_prepare_conv(rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op,
+                                     rcnn_kernel **out, size_t *scratch_bytes, rcnn_error *err)
 {
     conv_kernel *k;
     RCNN_TRY(make_kernel(backend, graph, op, &k, err));

@@ -1,0 +1,359 @@
+/* CONV by Winograd's filtering: which convolutions, their filters, and how tiles are spread over threads. The arithmetic is
+ * in the bodies of winograd.h.
+ *
+ * A thread takes a block of tiles, gathers their transformed inputs (36 matrices, 0.5 MB at 256 channels: they stay in its
+ * second-level cache), and for 64 output channels at a time multiplies and scatters, so that the sums never leave that
+ * cache either. The filters pass by once a block. Where there are too few blocks to go round, the inputs of all are gathered
+ * first, and threads then take pieces of 64 output channels of a block. */
+#include "backend/cpu/winograd.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/cpu/elements.h"
+#include "backend/cpu/onednn.h"
+#include "backend/cpu/winograd_filters.h"
+#include "base/memory.h"
+#include "base/threads.h"
+
+#define PRODUCTS     RCNN_WINOGRAD_PRODUCTS
+#define OUT          RCNN_WINOGRAD_OUT
+#define PANEL        RCNN_WINOGRAD_PANEL
+#define PIECE_PANELS 2 /* panels of output channels that are multiplied before they are scattered */
+
+typedef struct winograd_kernel {
+    rcnn_kernel head;
+    rcnn_backend *backend;
+    const rcnn_winograd_body *body;
+    rcnn_winograd_filters *filters;
+    rcnn_value_id src, residual, dst, rows; /* residual, rows: RCNN_NO_VALUE when absent */
+    rcnn_tensor_desc src_desc, dst_desc;
+    int32_t images; /* length of rows */
+    rcnn_winograd_store store;
+    float *bias;                  /* [out], in units of dst; owned */
+    void *zeros;                  /* [in]: the inputs outside of the map; owned */
+    int32_t tiles_x, tiles_y;     /* of one entry of dim[0] */
+    int32_t panels;               /* of all output channels */
+    size_t block_bytes;           /* transformed inputs of a block */
+    size_t sums_bytes, own_bytes; /* of a thread: its sums; with them a sink for outputs outside of the map */
+    bool gather_first;
+} winograd_kernel;
+
+/* One call. */
+typedef struct winograd_run {
+    const char *src, *residual; /* residual NULL when there is none */
+    char *dst;
+    int64_t tiles, blocks;
+    char *inputs; /* transformed: one block a thread, or all blocks */
+    char *own;    /* one a thread */
+} winograd_run;
+
+/* ------------------------------------------------------------- one tile */
+
+typedef struct tile_place {
+    size_t row;   /* entry of dim[0] */
+    int32_t y, x; /* of its first output */
+} tile_place;
+
+static tile_place place_of(const winograd_kernel *k, int64_t tile)
+{
+    const int64_t per_row = (int64_t)k->tiles_x * k->tiles_y;
+    const int32_t within = (int32_t)(tile % per_row);
+    return (tile_place){
+        .row = (size_t)(tile / per_row), .y = within / k->tiles_x * OUT, .x = within % k->tiles_x * OUT};
+}
+
+/* Element index of pixel y, x; SIZE_MAX outside of the map. */
+static size_t index_of(const rcnn_tensor_desc *desc, size_t row, int32_t y, int32_t x)
+{
+    if (y < 0 || x < 0 || y >= desc->dim[1] || x >= desc->dim[2]) {
+        return SIZE_MAX;
+    }
+    const size_t pixel = (row * (size_t)desc->dim[1] + (size_t)y) * (size_t)desc->dim[2] + (size_t)x;
+    return pixel * (size_t)desc->dim[3];
+}
+
+/* Transformed inputs of tile number `tile` as row `slot` of its block. Past the live tiles: zeros. */
+static void gather_tile(const winograd_kernel *k, const winograd_run *run, int64_t tile, int32_t slot, void *inputs)
+{
+    const void *pixel[PRODUCTS];
+    const tile_place at = place_of(k, tile);
+    for (int32_t i = 0; i < PRODUCTS; i++) {
+        const int32_t y = at.y - 1 + i / RCNN_WINOGRAD_IN;
+        const int32_t x = at.x - 1 + i % RCNN_WINOGRAD_IN;
+        const size_t index = tile < run->tiles ? index_of(&k->src_desc, at.row, y, x) : SIZE_MAX;
+        pixel[i] = index == SIZE_MAX ? k->zeros : rcnn_cpu_at(k->src_desc.dtype, run->src, index);
+    }
+    const size_t channels = (size_t)k->src_desc.dim[3];
+    k->body->gather(k->src_desc.dtype, pixel, (int32_t)channels,
+                    rcnn_cpu_to(k->body->factors, inputs, (size_t)slot * channels),
+                    (size_t)k->body->block_tiles * channels);
+}
+
+/* Outputs of channels first .. first+count-1 from the sums of row `slot`. */
+static void scatter_tile(const winograd_kernel *k, const winograd_run *run, int64_t tile, const float *sums,
+                         int32_t first, int32_t count, void *sink)
+{
+    const void *residual[OUT * OUT];
+    void *pixel[OUT * OUT];
+    const tile_place at = place_of(k, tile);
+    for (int32_t i = 0; i < OUT * OUT; i++) {
+        const size_t index = index_of(&k->dst_desc, at.row, at.y + i / OUT, at.x + i % OUT);
+        const bool outside = index == SIZE_MAX;
+        const size_t element = index + (size_t)first;
+        pixel[i] = outside ? sink : rcnn_cpu_to(k->store.dst, run->dst, element);
+        residual[i] = outside || !run->residual ? sink : rcnn_cpu_at(k->store.residual, run->residual, element);
+    }
+    k->body->scatter(&k->store, sums, (size_t)k->body->block_tiles * PIECE_PANELS * PANEL, count, k->bias + first,
+                     run->residual ? residual : NULL, pixel);
+}
+
+/* ------------------------------------------------------------- one block */
+
+static int32_t block_length(const winograd_kernel *k, const winograd_run *run, int64_t block)
+{
+    const int64_t left = run->tiles - block * k->body->block_tiles;
+    return left < k->body->block_tiles ? (int32_t)left : k->body->block_tiles;
+}
+
+/* Rows that `multiply` reads for a block of so many tiles. */
+static int32_t rows_of(const winograd_kernel *k, int32_t length)
+{
+    return (length + k->body->tiles - 1) / k->body->tiles * k->body->tiles;
+}
+
+/* PIECE_PANELS panels of outputs, from panel `first` on, of a block. */
+static void make_piece(const winograd_kernel *k, const winograd_run *run, int64_t block, const void *inputs,
+                       int32_t first, char *own)
+{
+    const rcnn_winograd_body *body = k->body;
+    float *sums = (float *)(void *)own;
+    const size_t channels = (size_t)k->src_desc.dim[3];
+    const size_t width = PIECE_PANELS * PANEL;
+    const int32_t length = block_length(k, run, block);
+    const int32_t panels = k->panels - first < PIECE_PANELS ? k->panels - first : PIECE_PANELS;
+    for (int32_t i = 0; i < PRODUCTS; i++) {
+        const size_t product = (size_t)i * (size_t)body->block_tiles;
+        for (int32_t p = 0; p < panels; p++) {
+            const void *u = rcnn_winograd_panel(k->filters, first + p, i);
+            for (int32_t t = 0; t < length; t += body->tiles) {
+                const size_t row = product + (size_t)t;
+                body->multiply(rcnn_cpu_at(body->factors, inputs, row * channels), u, (int32_t)channels,
+                               sums + row * width + (size_t)p * PANEL, width);
+            }
+        }
+    }
+    for (int32_t t = 0; t < length; t++) {
+        scatter_tile(k, run, block * body->block_tiles + t, sums + (size_t)t * width, first * PANEL, panels * PANEL,
+                     own + k->sums_bytes);
+    }
+}
+
+/* ------------------------------------------------------------- all blocks */
+
+static void run_by_block(const winograd_kernel *k, const winograd_run *run)
+{
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t block = 0; block < run->blocks; block++) {
+        const size_t thread = (size_t)rcnn_thread_index();
+        char *inputs = run->inputs + thread * k->block_bytes;
+        const int32_t rows = rows_of(k, block_length(k, run, block));
+        for (int32_t t = 0; t < rows; t++) {
+            gather_tile(k, run, block * k->body->block_tiles + t, t, inputs);
+        }
+        for (int32_t panel = 0; panel < k->panels; panel += PIECE_PANELS) {
+            make_piece(k, run, block, inputs, panel, run->own + thread * k->own_bytes);
+        }
+    }
+}
+
+static void run_by_piece(const winograd_kernel *k, const winograd_run *run)
+{
+    const int32_t pieces = (k->panels + PIECE_PANELS - 1) / PIECE_PANELS;
+    const int64_t full = (run->blocks - 1) * k->body->block_tiles;
+    const int64_t rows = full + rows_of(k, block_length(k, run, run->blocks - 1));
+#pragma omp parallel for schedule(dynamic, 4)
+    for (int64_t tile = 0; tile < rows; tile++) {
+        const int64_t block = tile / k->body->block_tiles;
+        gather_tile(k, run, tile, (int32_t)(tile % k->body->block_tiles), run->inputs + (size_t)block * k->block_bytes);
+    }
+    /* blocks innermost: threads that work side by side read the same filters */
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t item = 0; item < run->blocks * pieces; item++) {
+        const int64_t block = item % run->blocks;
+        make_piece(k, run, block, run->inputs + (size_t)block * k->block_bytes,
+                   (int32_t)(item / run->blocks) * PIECE_PANELS, run->own + (size_t)rcnn_thread_index() * k->own_bytes);
+    }
+}
+
+static int64_t tiles_of(const winograd_kernel *k, int64_t rows)
+{
+    return rows * k->tiles_x * k->tiles_y;
+}
+
+static int64_t blocks_of(const winograd_kernel *k, int64_t tiles)
+{
+    return (tiles + k->body->block_tiles - 1) / k->body->block_tiles;
+}
+
+static rcnn_status winograd_enqueue(rcnn_kernel *kernel, const rcnn_args *args, rcnn_error *err)
+{
+    (void)err;
+    const winograd_kernel *k = (const winograd_kernel *)kernel;
+    const int32_t rows =
+        k->rows == RCNN_NO_VALUE ? k->src_desc.dim[0] : rcnn_cpu_live_rows(args->value[k->rows], k->images);
+    winograd_run run = {.src = args->value[k->src],
+                        .residual = k->residual == RCNN_NO_VALUE ? NULL : args->value[k->residual],
+                        .dst = args->value[k->dst],
+                        .tiles = tiles_of(k, rows)};
+    run.blocks = blocks_of(k, run.tiles);
+    run.own = args->scratch;
+    run.inputs = run.own + (size_t)rcnn_cpu_threads(k->backend) * k->own_bytes;
+    if (run.blocks == 0) {
+        return RCNN_OK;
+    }
+    if (k->gather_first) {
+        run_by_piece(k, &run);
+    } else {
+        run_by_block(k, &run);
+    }
+    return RCNN_OK;
+}
+
+/* ------------------------------------------------------------- choosing */
+
+static bool has_bf16_products(void)
+{
+#if RCNN_CPU_BF16_BODY
+    return __builtin_cpu_supports("avx512bf16") && !rcnn_onednn_has_amx();
+#else
+    return false;
+#endif
+}
+
+static const rcnn_winograd_body *body_of(rcnn_cpu_isa isa, rcnn_dtype src)
+{
+#if RCNN_CPU_BF16_BODY
+    if (src != RCNN_F32) {
+        return isa == RCNN_CPU_AVX512 && has_bf16_products() ? &rcnn_winograd_avx512_bf16 : NULL;
+    }
+#endif
+#if RCNN_CPU_AVX512_BODY
+    if (src == RCNN_F32 && isa == RCNN_CPU_AVX512) {
+        return &rcnn_winograd_avx512;
+    }
+#endif
+#if RCNN_CPU_AVX2_BODY
+    if (src == RCNN_F32 && isa >= RCNN_CPU_AVX2) {
+        return &rcnn_winograd_avx2;
+    }
+#endif
+    (void)isa, (void)src;
+    return NULL;
+}
+
+const rcnn_winograd_body *rcnn_winograd_choose(const rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op)
+{
+    const char *method = getenv("RCNN_CPU_CONV");
+    const bool fits = op->w.kh == 3 && op->w.kw == 3 && op->u.conv.stride == 1 && op->u.conv.pad == 1 &&
+                      op->u.conv.groups == 1 && op->w.in % PANEL == 0 && op->w.out % PANEL == 0;
+    if (!fits || (method && strcmp(method, "direct") == 0)) {
+        return NULL;
+    }
+    return body_of(rcnn_cpu_isa_of(backend), graph->values[op->input[0]].desc.dtype);
+}
+
+/* ------------------------------------------------------------- preparing */
+
+static void winograd_release(rcnn_kernel *kernel)
+{
+    winograd_kernel *k = (winograd_kernel *)kernel;
+    rcnn_winograd_filters_put(k->backend, k->filters);
+    rcnn_free(k->zeros);
+    rcnn_free(k->bias);
+    rcnn_free(k);
+}
+
+static float scale_or_1(const rcnn_value *value)
+{
+    return value->scale > 0 ? value->scale : 1;
+}
+
+static void fill_numbers(winograd_kernel *k, const rcnn_graph *graph, const rcnn_op *op)
+{
+    const rcnn_value *src = &graph->values[op->input[0]];
+    const rcnn_value *dst = &graph->values[op->output[0]];
+    const float unit = 1 / scale_or_1(dst);
+    k->store = (rcnn_winograd_store){
+        .dst = dst->desc.dtype, .relu = op->u.conv.relu, .factor = scale_or_1(src) * unit, .residual_factor = 1};
+    if (op->u.conv.residual) {
+        const rcnn_value *residual = &graph->values[op->input[1]];
+        k->store.residual = residual->desc.dtype;
+        k->store.residual_factor = scale_or_1(residual) * unit;
+    }
+    for (int32_t o = 0; o < op->w.out; o++) {
+        k->bias[o] = op->w.bias[o] * unit;
+    }
+}
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + RCNN_ALIGNMENT - 1) / RCNN_ALIGNMENT * RCNN_ALIGNMENT;
+}
+
+/* How the work is cut, and the scratch memory for it. */
+static size_t fill_sizes(winograd_kernel *k)
+{
+    const rcnn_winograd_body *body = k->body;
+    const size_t threads = (size_t)rcnn_cpu_threads(k->backend);
+    const size_t products = (size_t)PRODUCTS * (size_t)body->block_tiles;
+    const size_t width = PIECE_PANELS * PANEL;
+    k->tiles_y = (k->dst_desc.dim[1] + OUT - 1) / OUT;
+    k->tiles_x = (k->dst_desc.dim[2] + OUT - 1) / OUT;
+    k->panels = k->dst_desc.dim[3] / PANEL;
+    k->block_bytes = aligned(products * (size_t)k->src_desc.dim[3] * rcnn_cpu_element_bytes(body->factors));
+    k->sums_bytes = aligned(products * width * sizeof(float));
+    k->own_bytes = k->sums_bytes + aligned(width * sizeof(float));
+    const int64_t blocks = blocks_of(k, tiles_of(k, k->src_desc.dim[0]));
+    k->gather_first = blocks < 4 * (int64_t)threads;
+    return threads * k->own_bytes + (k->gather_first ? (size_t)blocks : threads) * k->block_bytes;
+}
+
+static rcnn_status prepare(winograd_kernel *k, const rcnn_graph *graph, const rcnn_op *op, rcnn_error *err)
+{
+    k->src_desc = graph->values[op->input[0]].desc;
+    k->dst_desc = graph->values[op->output[0]].desc;
+    k->src = op->input[0];
+    k->residual = op->u.conv.residual ? op->input[1] : RCNN_NO_VALUE;
+    k->dst = op->output[0];
+    k->rows = op->rows;
+    k->images = op->rows == RCNN_NO_VALUE ? 0 : graph->values[op->rows].desc.dim[0];
+    k->bias = rcnn_malloc_aligned((size_t)op->w.out * sizeof *k->bias);
+    k->zeros = rcnn_malloc_aligned((size_t)op->w.in * sizeof(float));
+    if (!k->bias || !k->zeros) {
+        return rcnn_fail(err, RCNN_ERR_MEMORY, "cpu: conv '%s': out of memory", op->name);
+    }
+    memset(k->zeros, 0, (size_t)op->w.in * sizeof(float));
+    fill_numbers(k, graph, op);
+    return rcnn_winograd_filters_get(k->backend, k->body, op, &k->filters, err);
+}
+
+rcnn_status rcnn_winograd_prepare(rcnn_backend *backend, const rcnn_winograd_body *body, const rcnn_graph *graph,
+                                  const rcnn_op *op, rcnn_kernel **out, size_t *scratch_bytes, rcnn_error *err)
+{
+    winograd_kernel *k = rcnn_calloc(1, sizeof *k);
+    if (!k) {
+        return rcnn_fail(err, RCNN_ERR_MEMORY, "cpu: out of memory at op '%s'", op->name);
+    }
+    k->head = (rcnn_kernel){.enqueue = winograd_enqueue, .release = winograd_release};
+    k->backend = backend;
+    k->body = body;
+    rcnn_status status = prepare(k, graph, op, err);
+    if (status != RCNN_OK) {
+        winograd_release(&k->head);
+        return status;
+    }
+    *scratch_bytes = fill_sizes(k);
+    *out = &k->head;
+    return RCNN_OK;
+}

@@ -1,0 +1,65 @@
+/* 3x3 convolutions of stride 1 by Winograd's minimal filtering, F(4x4, 3x3): a tile of 4x4 outputs takes 36 products a
+ * channel instead of 144 (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", section 4).
+ *
+ * Y = A' [ (G g G') . (B' d B) ] A, with d the 6x6 inputs of a tile, g the 3x3 filter, Y its 4x4 outputs; the sums over the
+ * input channels of the elementwise products are 36 matrix products. The points are 0, +-a, +-b and infinity with a = 5/8
+ * and b = 3/2: products rounded to BF16 are then off by 0.9 % of the result (root mean square; 2.1 % with the usual 1 and
+ * 2), products in F32 by about 1e-6.
+ *
+ * One table of bodies per instruction set, in a file of its own; winograd.c does the rest. */
+#ifndef RCNN_BACKEND_CPU_WINOGRAD_H
+#define RCNN_BACKEND_CPU_WINOGRAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "backend/cpu/cpu.h"
+
+#define RCNN_WINOGRAD_A 0.625f /* the points 0, +-A, +-B and infinity */
+#define RCNN_WINOGRAD_B 1.5f
+
+#define RCNN_WINOGRAD_OUT      4  /* outputs of a tile along an axis  */
+#define RCNN_WINOGRAD_IN       6  /* inputs of a tile along an axis   */
+#define RCNN_WINOGRAD_PRODUCTS 36 /* products a channel               */
+#define RCNN_WINOGRAD_PANEL    32 /* output channels of a panel of filters; channels are multiples of it */
+
+/* How sums become outputs: dst = store(relu?(sum * factor + bias + residual * residual_factor)), in stored numbers. */
+typedef struct rcnn_winograd_store {
+    rcnn_dtype dst, residual;
+    float factor, residual_factor;
+    bool relu;
+} rcnn_winograd_store;
+
+typedef struct rcnn_winograd_body {
+    rcnn_dtype factors;  /* F32 or BF16: what is multiplied                                           */
+    int32_t tiles;       /* whose products `multiply` makes at once                                   */
+    int32_t block_tiles; /* that are worked on by a thread between passes over the filters; multiple of tiles */
+    /* B' d B of one tile: pixel[36] point at its inputs, row after row; product p of channel c goes to
+     * v[p * stride + c]. */
+    void (*gather)(rcnn_dtype type, const void *const pixel[RCNN_WINOGRAD_PRODUCTS], int32_t channels, void *v,
+                   size_t stride);
+    /* One of the 36 products: m [tiles][..PANEL] = v [tiles][channels] x u [channels][PANEL], rows of m `m_stride` floats
+     * apart. BF16: u is [channels/2][PANEL][2]. */
+    void (*multiply)(const void *v, const void *u, int32_t channels, float *m, size_t m_stride);
+    /* A' m A of one tile: product p of channel c is m[p * stride + c]; bias and channels of outputs begin at the first
+     * of m. pixel[16] and residual[16] point at the tile's outputs; residual NULL = none. */
+    void (*scatter)(const rcnn_winograd_store *how, const float *m, size_t stride, int32_t channels, const float *bias,
+                    const void *const *residual, void *const pixel[RCNN_WINOGRAD_OUT * RCNN_WINOGRAD_OUT]);
+} rcnn_winograd_body;
+
+extern const rcnn_winograd_body rcnn_winograd_avx2;        /* only with RCNN_CPU_AVX2_BODY, see CMakeLists.txt        */
+extern const rcnn_winograd_body rcnn_winograd_avx512;      /* only with RCNN_CPU_AVX512_BODY                          */
+extern const rcnn_winograd_body rcnn_winograd_avx512_bf16; /* only with RCNN_CPU_BF16_BODY; wants AVX512-BF16         */
+
+/* The filters of the model in the form that `multiply` takes, G g G', shared by the kernels of a backend that want them.
+ * Opaque. */
+typedef struct rcnn_winograd_filters rcnn_winograd_filters;
+
+/* The bodies for a CONV on this processor, NULL when it is better done directly: F32 from AVX2 on; BF16 and integers where
+ * AVX512-BF16 is there and AMX, which is faster still, is not. */
+const rcnn_winograd_body *rcnn_winograd_choose(const rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op);
+/* As rcnn_cpu_prepare_conv. */
+rcnn_status rcnn_winograd_prepare(rcnn_backend *backend, const rcnn_winograd_body *body, const rcnn_graph *graph,
+                                  const rcnn_op *op, rcnn_kernel **out, size_t *scratch_bytes, rcnn_error *err);
+
+#endif

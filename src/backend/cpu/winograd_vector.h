@@ -1,0 +1,196 @@
+/* The bodies of winograd.h for any width of vector. winograd_<isa>.c includes it behind lanes_<isa>.h, with TILES (rows of
+ * the register block of multiply) defined, and with BF16_FACTORS where products are of BF16. */
+#include "backend/cpu/winograd.h"
+
+#define IN  RCNN_WINOGRAD_IN
+#define OUT RCNN_WINOGRAD_OUT
+
+#define VECTORS (RCNN_WINOGRAD_PANEL / LANES) /* of a row of the register block */
+
+#ifdef BF16_FACTORS
+#define STEP (2 * LANES) /* channels whose products are stored at once: one vector of BF16 */
+#else
+#define STEP LANES
+#endif
+
+/* ------------------------------------------------------------- transforms */
+
+/* out = B' in. Rows of B' are the coefficients of the products (x - q) over all points q but the row's own; infinity's is
+ * that over all. */
+INLINE void to_products(const lanes in[IN], lanes out[IN])
+{
+    const lanes aa = spread(-RCNN_WINOGRAD_A * RCNN_WINOGRAD_A);
+    const lanes bb = spread(-RCNN_WINOGRAD_B * RCNN_WINOGRAD_B);
+    const lanes both = spread(-RCNN_WINOGRAD_A * RCNN_WINOGRAD_A - RCNN_WINOGRAD_B * RCNN_WINOGRAD_B);
+    const lanes all = spread(RCNN_WINOGRAD_A * RCNN_WINOGRAD_A * RCNN_WINOGRAD_B * RCNN_WINOGRAD_B);
+    const lanes even_a = fused(bb, in[2], in[4]);
+    const lanes odd_a = spread(RCNN_WINOGRAD_A) * fused(bb, in[1], in[3]);
+    const lanes even_b = fused(aa, in[2], in[4]);
+    const lanes odd_b = spread(RCNN_WINOGRAD_B) * fused(aa, in[1], in[3]);
+    out[0] = fused(all, in[0], fused(both, in[2], in[4]));
+    out[1] = even_a + odd_a;
+    out[2] = even_a - odd_a;
+    out[3] = even_b + odd_b;
+    out[4] = even_b - odd_b;
+    out[5] = fused(all, in[1], fused(both, in[3], in[5]));
+}
+
+/* out = A' in: column of a point p is 1, p, p^2, p^3; infinity's is 0, 0, 0, 1. */
+INLINE void to_outputs(const lanes in[IN], lanes out[OUT])
+{
+    const lanes a = spread(RCNN_WINOGRAD_A);
+    const lanes b = spread(RCNN_WINOGRAD_B);
+    const lanes even_a = in[1] + in[2];
+    const lanes even_b = in[3] + in[4];
+    const lanes odd_a = a * (in[1] - in[2]);
+    const lanes odd_b = b * (in[3] - in[4]);
+    out[0] = in[0] + even_a + even_b;
+    out[1] = odd_a + odd_b;
+    out[2] = fused(a * a, even_a, b * b * even_b);
+    out[3] = fused(a * a, odd_a, fused(b * b, odd_b, in[5]));
+}
+
+/* ------------------------------------------------------------- gather */
+
+INLINE void gather_columns(rcnn_dtype type, const void *const pixel[RCNN_WINOGRAD_PRODUCTS], size_t c,
+                           lanes between[IN][IN])
+{
+    for (int x = 0; x < IN; x++) {
+        lanes in[IN], out[IN];
+        for (int y = 0; y < IN; y++) {
+            in[y] = load(type, pixel[y * IN + x], c);
+        }
+        to_products(in, out);
+        for (int y = 0; y < IN; y++) {
+            between[y][x] = out[y];
+        }
+    }
+}
+
+INLINE void gather_of(rcnn_dtype type, const void *const pixel[RCNN_WINOGRAD_PRODUCTS], int32_t channels, void *v,
+                      size_t stride)
+{
+    for (size_t c = 0; c < (size_t)channels; c += STEP) {
+        lanes between[STEP / LANES][IN][IN];
+        for (size_t half = 0; half < STEP / LANES; half++) {
+            gather_columns(type, pixel, c + half * LANES, between[half]);
+        }
+        for (int y = 0; y < IN; y++) {
+            lanes out[STEP / LANES][IN];
+            for (size_t half = 0; half < STEP / LANES; half++) {
+                to_products(between[half][y], out[half]);
+            }
+            for (int x = 0; x < IN; x++) {
+                const size_t at = (size_t)(y * IN + x) * stride + c;
+#ifdef BF16_FACTORS
+                _mm512_storeu_si512((uint16_t *)v + at, (__m512i)_mm512_cvtne2ps_pbh(out[1][x], out[0][x]));
+#else
+                store(RCNN_F32, v, at, out[0][x]);
+#endif
+            }
+        }
+    }
+}
+
+static void gather(rcnn_dtype type, const void *const pixel[RCNN_WINOGRAD_PRODUCTS], int32_t channels, void *v,
+                   size_t stride)
+{
+    RCNN_CPU_BY_TYPE(type, gather_of, pixel, channels, v, stride)
+}
+
+/* ------------------------------------------------------------- multiply */
+
+#ifdef BF16_FACTORS
+typedef int32_t term; /* two channels */
+#define CHANNELS_OF_TERM 2
+#else
+typedef float term;
+#define CHANNELS_OF_TERM 1
+#endif
+
+INLINE lanes times(term a, lanes b, lanes sum)
+{
+#ifdef BF16_FACTORS
+    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(a), (__m512bh)b);
+#else
+    return fused(spread(a), b, sum);
+#endif
+}
+
+static void multiply(const void *v, const void *u, int32_t channels, float *m, size_t m_stride)
+{
+    const size_t length = (size_t)channels / CHANNELS_OF_TERM;
+    const term *left = v;
+    const float *right = u; /* bits of whatever type */
+    lanes sum[TILES][VECTORS];
+#pragma GCC unroll 32
+    for (int t = 0; t < TILES; t++) {
+#pragma GCC unroll 4
+        for (int n = 0; n < VECTORS; n++) {
+            sum[t][n] = spread(0);
+        }
+    }
+    for (size_t c = 0; c < length; c++) {
+        lanes row[VECTORS];
+#pragma GCC unroll 4
+        for (int n = 0; n < VECTORS; n++) {
+            row[n] = load(RCNN_F32, right, c * RCNN_WINOGRAD_PANEL + (size_t)n * LANES);
+        }
+#pragma GCC unroll 32
+        for (int t = 0; t < TILES; t++) {
+            const term a = left[(size_t)t * length + c];
+#pragma GCC unroll 4
+            for (int n = 0; n < VECTORS; n++) {
+                sum[t][n] = times(a, row[n], sum[t][n]);
+            }
+        }
+    }
+#pragma GCC unroll 32
+    for (int t = 0; t < TILES; t++) {
+#pragma GCC unroll 4
+        for (int n = 0; n < VECTORS; n++) {
+            store(RCNN_F32, m, (size_t)t * m_stride + (size_t)n * LANES, sum[t][n]);
+        }
+    }
+}
+
+/* ------------------------------------------------------------- scatter */
+
+INLINE void scatter_of(rcnn_dtype type, const rcnn_winograd_store *how, const float *m, size_t stride, int32_t channels,
+                       const float *bias, const void *const *residual, void *const pixel[OUT * OUT])
+{
+    const lanes factor = spread(how->factor);
+    const lanes residual_factor = spread(how->residual_factor);
+    for (size_t c = 0; c < (size_t)channels; c += LANES) {
+        lanes between[OUT][IN];
+        for (int x = 0; x < IN; x++) {
+            lanes in[IN], out[OUT];
+            for (int y = 0; y < IN; y++) {
+                in[y] = load(RCNN_F32, m, (size_t)(y * IN + x) * stride + c);
+            }
+            to_outputs(in, out);
+            for (int y = 0; y < OUT; y++) {
+                between[y][x] = out[y];
+            }
+        }
+        const lanes shift = load(RCNN_F32, bias, c);
+        for (int y = 0; y < OUT; y++) {
+            lanes out[OUT];
+            to_outputs(between[y], out);
+            for (int x = 0; x < OUT; x++) {
+                lanes value = fused(out[x], factor, shift);
+                if (residual) {
+                    value = fused(load(how->residual, residual[y * OUT + x], c), residual_factor, value);
+                }
+                value = how->relu ? larger(spread(0), value) : value;
+                store(type, pixel[y * OUT + x], c, value);
+            }
+        }
+    }
+}
+
+static void scatter(const rcnn_winograd_store *how, const float *m, size_t stride, int32_t channels, const float *bias,
+                    const void *const *residual, void *const pixel[OUT * OUT])
+{
+    RCNN_CPU_BY_TYPE(how->dst, scatter_of, how, m, stride, channels, bias, residual, pixel)
+}
