@@ -159,14 +159,6 @@ static void weigh_avx2(const rcnn_cpu_map *map, const rcnn_cpu_taps *rows, const
 
 /* ------------------------------------------------------------------ dots */
 
-static float sum_of(__m256 v)
-{
-    __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
-    half = _mm_add_ss(half, _mm_shuffle_ps(half, half, 1));
-    return _mm_cvtss_f32(half);
-}
-
 INLINE float dot(rcnn_dtype type, const void *src, size_t channels, const float *weights)
 {
     __m256 even = _mm256_setzero_ps(); /* two chains hide the latency of fmadd */

@@ -195,7 +195,7 @@ INLINE float dot(rcnn_dtype type, const void *src, size_t channels, const float 
         even = _mm512_fmadd_ps(load(type, src, c), _mm512_loadu_ps(weights + c), even);
         odd = _mm512_fmadd_ps(load(type, src, c + LANES), _mm512_loadu_ps(weights + c + LANES), odd);
     }
-    float sum = _mm512_reduce_add_ps(_mm512_add_ps(even, odd));
+    float sum = sum_of(_mm512_add_ps(even, odd));
     for (; c < channels; c++) {
         sum += rcnn_cpu_element(type, src, c) * weights[c];
     }

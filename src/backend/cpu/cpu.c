@@ -13,14 +13,14 @@
 
 #include "backend/cpu/mask_tail.h"
 #include "backend/cpu/onednn.h"
-#include "backend/cpu/winograd_filters.h"
+#include "backend/cpu/panels.h"
 #include "base/memory.h"
 
 struct rcnn_backend {
     rcnn_backend_options options;
     rcnn_cpu_isa isa;
     rcnn_onednn *dnn;
-    rcnn_winograd_filters *filters;
+    rcnn_panels *panels;
     int caller_threads; /* OpenMP threads of the calling thread outside a run */
 };
 
@@ -246,9 +246,9 @@ rcnn_onednn *rcnn_cpu_onednn(const rcnn_backend *backend)
     return backend->dnn;
 }
 
-rcnn_winograd_filters **rcnn_cpu_winograd_filters(rcnn_backend *backend)
+rcnn_panels **rcnn_cpu_panels(rcnn_backend *backend)
 {
-    return &backend->filters;
+    return &backend->panels;
 }
 
 const rcnn_backend_vt rcnn_backend_cpu = {

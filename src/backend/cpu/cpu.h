@@ -39,6 +39,11 @@ static inline int32_t rcnn_cpu_live_rows(const int32_t *counts, int32_t images)
     return rows;
 }
 
+/* Mask channel of packed row `packed` of a MASK_LOGIT kernel; INTERNAL when a label of rows first .. first+count-1 has
+ * none. */
+int32_t rcnn_cpu_mask_logit_channel(const rcnn_kernel *kernel, const rcnn_args *args, int32_t packed);
+rcnn_status rcnn_cpu_mask_logit_check(const rcnn_kernel *kernel, const rcnn_args *args, int32_t first, int32_t count,
+                                      rcnn_error *err);
 /* Rows first .. first+count-1 of a MASK_LOGIT kernel's masks, from src [count][..]: those rows of its input alone, so
  * that the input can be made and used up chunk by chunk. INTERNAL for labels without a mask channel. */
 rcnn_status rcnn_cpu_mask_logit_rows(const rcnn_kernel *kernel, const rcnn_args *args, const void *src, int32_t first,

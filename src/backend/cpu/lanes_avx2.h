@@ -85,4 +85,11 @@ INLINE lanes larger(lanes a, lanes b)
     return _mm256_max_ps(a, b);
 }
 
+INLINE float sum_of(lanes a)
+{
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+}
+
 #endif

@@ -25,7 +25,13 @@ INLINE __m512 load(rcnn_dtype type, const void *src, size_t i)
     }
 }
 
-/* As rcnn_cpu_to_bf16. The processor's own conversion, where it has one, takes numbers below 2^-126 for zero. */
+/* As rcnn_cpu_to_bf16; the processor's own conversion, where the file may use it, takes numbers below 2^-126 for zero. */
+#ifdef __AVX512BF16__
+INLINE __m256i to_bf16(__m512 value)
+{
+    return (__m256i)_mm512_cvtneps_pbh(value);
+}
+#else
 INLINE __m256i to_bf16(__m512 value)
 {
     const __m512i bits = _mm512_castps_si512(value);
@@ -35,6 +41,7 @@ INLINE __m256i to_bf16(__m512 value)
     const __mmask16 is_nan = _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q);
     return _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(rounded, is_nan, _mm512_set1_epi32(RCNN_CPU_BF16_NAN)));
 }
+#endif
 
 /* As rcnn_cpu_to_integer. */
 INLINE __m128i to_integers(__m512 value, float low, float high)
@@ -78,6 +85,11 @@ INLINE lanes fused(lanes a, lanes b, lanes c)
 INLINE lanes larger(lanes a, lanes b)
 {
     return _mm512_max_ps(a, b);
+}
+
+INLINE float sum_of(lanes a)
+{
+    return _mm512_reduce_add_ps(a);
 }
 
 #endif

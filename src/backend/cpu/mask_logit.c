@@ -4,8 +4,9 @@
 #include "backend/cpu/elements.h"
 #include "backend/cpu/op.h"
 
-static int32_t channel_of(const rcnn_cpu_kernel *k, const rcnn_args *args, int32_t packed)
+int32_t rcnn_cpu_mask_logit_channel(const rcnn_kernel *kernel, const rcnn_args *args, int32_t packed)
 {
+    const rcnn_cpu_kernel *k = rcnn_cpu_kernel_of(kernel);
     const rcnn_cpu_row at = rcnn_cpu_row_at(rcnn_cpu_input(k, args, 2), packed);
     const int32_t *labels = rcnn_cpu_input(k, args, 1);
     const int32_t label = labels[(size_t)at.n * (size_t)k->src[1].dim[1] + (size_t)at.r];
@@ -29,11 +30,12 @@ static void mask_line(const rcnn_cpu_kernel *k, int32_t channel, int32_t y, cons
     }
 }
 
-static rcnn_status check_channels(const rcnn_cpu_kernel *k, const rcnn_args *args, int32_t first, int32_t count,
-                                  rcnn_error *err)
+rcnn_status rcnn_cpu_mask_logit_check(const rcnn_kernel *kernel, const rcnn_args *args, int32_t first, int32_t count,
+                                      rcnn_error *err)
 {
+    const rcnn_cpu_kernel *k = rcnn_cpu_kernel_of(kernel);
     for (int32_t r = first; r < first + count; r++) {
-        const int32_t channel = channel_of(k, args, r);
+        const int32_t channel = rcnn_cpu_mask_logit_channel(kernel, args, r);
         if (channel < 0 || channel >= k->op.w.out) {
             return rcnn_fail(err, RCNN_ERR_INTERNAL, "op '%s': row %d: want a mask channel 0..%d, got %d", k->op.name,
                              r, k->op.w.out - 1, channel);
@@ -50,12 +52,12 @@ rcnn_status rcnn_cpu_mask_logit_rows(const rcnn_kernel *kernel, const rcnn_args 
     const size_t src_elements = rcnn_cpu_row_elements(&k->src[0]);
     const size_t dst_elements = rcnn_cpu_row_elements(&k->dst[0]);
     float *dst = (float *)rcnn_cpu_output(k, args, 0) + (size_t)first * dst_elements;
-    RCNN_TRY(check_channels(k, args, first, count, err));
+    RCNN_TRY(rcnn_cpu_mask_logit_check(kernel, args, first, count, err));
 #pragma omp parallel for num_threads(k->threads) schedule(static) collapse(2)
     for (int32_t r = 0; r < count; r++) {
         for (int32_t y = 0; y < lines; y++) {
-            mask_line(k, channel_of(k, args, first + r), y, rcnn_cpu_at(k->src[0].dtype, src, (size_t)r * src_elements),
-                      dst + (size_t)r * dst_elements);
+            mask_line(k, rcnn_cpu_mask_logit_channel(kernel, args, first + r), y,
+                      rcnn_cpu_at(k->src[0].dtype, src, (size_t)r * src_elements), dst + (size_t)r * dst_elements);
         }
     }
     return RCNN_OK;

@@ -7,33 +7,33 @@
  * first, and threads then take pieces of 64 output channels of a block. */
 #include "backend/cpu/winograd.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "backend/cpu/elements.h"
-#include "backend/cpu/onednn.h"
-#include "backend/cpu/winograd_filters.h"
+#include "backend/cpu/panels.h"
 #include "base/memory.h"
 #include "base/threads.h"
 
 #define PRODUCTS     RCNN_WINOGRAD_PRODUCTS
 #define OUT          RCNN_WINOGRAD_OUT
-#define PANEL        RCNN_WINOGRAD_PANEL
+#define PANEL        RCNN_PRODUCT_PANEL
+#define STAGGER      64 /* bytes: a cache line more, lest all products of a tile fall into the same few sets of the cache */
 #define PIECE_PANELS 2 /* panels of output channels that are multiplied before they are scattered */
 
 typedef struct winograd_kernel {
     rcnn_kernel head;
     rcnn_backend *backend;
     const rcnn_winograd_body *body;
-    rcnn_winograd_filters *filters;
+    rcnn_panels *filters;
     rcnn_value_id src, residual, dst, rows; /* residual, rows: RCNN_NO_VALUE when absent */
     rcnn_tensor_desc src_desc, dst_desc;
     int32_t images; /* length of rows */
-    rcnn_winograd_store store;
-    float *bias;                  /* [out], in units of dst; owned */
+    rcnn_product_numbers numbers;
     void *zeros;                  /* [in]: the inputs outside of the map; owned */
     int32_t tiles_x, tiles_y;     /* of one entry of dim[0] */
     int32_t panels;               /* of all output channels */
+    size_t input_stride;          /* elements from one product's transformed inputs to the next's */
+    size_t sums_stride;           /* floats from one product's sums to the next's */
     size_t block_bytes;           /* transformed inputs of a block */
     size_t sums_bytes, own_bytes; /* of a thread: its sums; with them a sink for outputs outside of the map */
     bool gather_first;
@@ -86,8 +86,7 @@ static void gather_tile(const winograd_kernel *k, const winograd_run *run, int64
     }
     const size_t channels = (size_t)k->src_desc.dim[3];
     k->body->gather(k->src_desc.dtype, pixel, (int32_t)channels,
-                    rcnn_cpu_to(k->body->factors, inputs, (size_t)slot * channels),
-                    (size_t)k->body->block_tiles * channels);
+                    rcnn_cpu_to(k->body->product->features, inputs, (size_t)slot * channels), k->input_stride);
 }
 
 /* Outputs of channels first .. first+count-1 from the sums of row `slot`. */
@@ -101,11 +100,11 @@ static void scatter_tile(const winograd_kernel *k, const winograd_run *run, int6
         const size_t index = index_of(&k->dst_desc, at.row, at.y + i / OUT, at.x + i % OUT);
         const bool outside = index == SIZE_MAX;
         const size_t element = index + (size_t)first;
-        pixel[i] = outside ? sink : rcnn_cpu_to(k->store.dst, run->dst, element);
-        residual[i] = outside || !run->residual ? sink : rcnn_cpu_at(k->store.residual, run->residual, element);
+        pixel[i] = outside ? sink : rcnn_cpu_to(k->numbers.store.dst, run->dst, element);
+        residual[i] = outside || !run->residual ? sink : rcnn_cpu_at(k->numbers.store.residual, run->residual, element);
     }
-    k->body->scatter(&k->store, sums, (size_t)k->body->block_tiles * PIECE_PANELS * PANEL, count, k->bias + first,
-                     run->residual ? residual : NULL, pixel);
+    const rcnn_product_store how = rcnn_product_store_at(&k->numbers, first);
+    k->body->scatter(&how, sums, k->sums_stride, count, run->residual ? residual : NULL, pixel);
 }
 
 /* ------------------------------------------------------------- one block */
@@ -119,7 +118,7 @@ static int32_t block_length(const winograd_kernel *k, const winograd_run *run, i
 /* Rows that `multiply` reads for a block of so many tiles. */
 static int32_t rows_of(const winograd_kernel *k, int32_t length)
 {
-    return (length + k->body->tiles - 1) / k->body->tiles * k->body->tiles;
+    return (length + k->body->product->rows - 1) / k->body->product->rows * k->body->product->rows;
 }
 
 /* PIECE_PANELS panels of outputs, from panel `first` on, of a block. */
@@ -133,13 +132,13 @@ static void make_piece(const winograd_kernel *k, const winograd_run *run, int64_
     const int32_t length = block_length(k, run, block);
     const int32_t panels = k->panels - first < PIECE_PANELS ? k->panels - first : PIECE_PANELS;
     for (int32_t i = 0; i < PRODUCTS; i++) {
-        const size_t product = (size_t)i * (size_t)body->block_tiles;
+        const size_t input = (size_t)i * k->input_stride;
+        const size_t sum = (size_t)i * k->sums_stride;
         for (int32_t p = 0; p < panels; p++) {
-            const void *u = rcnn_winograd_panel(k->filters, first + p, i);
-            for (int32_t t = 0; t < length; t += body->tiles) {
-                const size_t row = product + (size_t)t;
-                body->multiply(rcnn_cpu_at(body->factors, inputs, row * channels), u, (int32_t)channels,
-                               sums + row * width + (size_t)p * PANEL, width);
+            const void *u = rcnn_panels_at(k->filters, first + p, i);
+            for (int32_t t = 0; t < length; t += body->product->rows) {
+                body->product->multiply(rcnn_cpu_at(body->product->features, inputs, input + (size_t)t * channels), u,
+                                        (int32_t)channels, sums + sum + (size_t)t * width + (size_t)p * PANEL, width);
             }
         }
     }
@@ -222,45 +221,73 @@ static rcnn_status winograd_enqueue(rcnn_kernel *kernel, const rcnn_args *args, 
 
 /* ------------------------------------------------------------- choosing */
 
-static bool has_bf16_products(void)
+/* Integers are taken as BF16, which holds them all, and their filters as BF16 too. */
+static const rcnn_winograd_body *body_of(const rcnn_product_body *product)
 {
 #if RCNN_CPU_BF16_BODY
-    return __builtin_cpu_supports("avx512bf16") && !rcnn_onednn_has_amx();
-#else
-    return false;
-#endif
-}
-
-static const rcnn_winograd_body *body_of(rcnn_cpu_isa isa, rcnn_dtype src)
-{
-#if RCNN_CPU_BF16_BODY
-    if (src != RCNN_F32) {
-        return isa == RCNN_CPU_AVX512 && has_bf16_products() ? &rcnn_winograd_avx512_bf16 : NULL;
+    if (product == &rcnn_product_bf16) {
+        return &rcnn_winograd_bf16;
     }
 #endif
 #if RCNN_CPU_AVX512_BODY
-    if (src == RCNN_F32 && isa == RCNN_CPU_AVX512) {
+    if (product == &rcnn_product_avx512) {
         return &rcnn_winograd_avx512;
     }
 #endif
 #if RCNN_CPU_AVX2_BODY
-    if (src == RCNN_F32 && isa >= RCNN_CPU_AVX2) {
+    if (product == &rcnn_product_avx2) {
         return &rcnn_winograd_avx2;
     }
 #endif
-    (void)isa, (void)src;
     return NULL;
 }
 
 const rcnn_winograd_body *rcnn_winograd_choose(const rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op)
 {
-    const char *method = getenv("RCNN_CPU_CONV");
+    const rcnn_dtype src = graph->values[op->input[0]].desc.dtype;
     const bool fits = op->w.kh == 3 && op->w.kw == 3 && op->u.conv.stride == 1 && op->u.conv.pad == 1 &&
-                      op->u.conv.groups == 1 && op->w.in % PANEL == 0 && op->w.out % PANEL == 0;
-    if (!fits || (method && strcmp(method, "direct") == 0)) {
-        return NULL;
+                      op->u.conv.groups == 1 && op->w.in % RCNN_PRODUCT_CHANNELS == 0 && op->w.out % PANEL == 0;
+    return fits ? body_of(rcnn_product_choose(backend, src == RCNN_F32 ? RCNN_F32 : RCNN_BF16)) : NULL;
+}
+
+/* ------------------------------------------------------------- filters */
+
+#define KERNEL 3
+
+/* G: row of a point p is 1, p, p^2 divided by the product of (p - q) over the other points; infinity's is 0, 0, 1. */
+static void points_of(double g[RCNN_WINOGRAD_IN][KERNEL])
+{
+    const double a = RCNN_WINOGRAD_A, b = RCNN_WINOGRAD_B;
+    const double point[RCNN_WINOGRAD_IN - 1] = {0, a, -a, b, -b};
+    const double product[RCNN_WINOGRAD_IN - 1] = {a * a * b * b, 2 * a * a * (a * a - b * b),
+                                                  2 * a * a * (a * a - b * b), 2 * b * b * (b * b - a * a),
+                                                  2 * b * b * (b * b - a * a)};
+    for (int i = 0; i < RCNN_WINOGRAD_IN - 1; i++) {
+        g[i][0] = 1 / product[i];
+        g[i][1] = point[i] / product[i];
+        g[i][2] = point[i] * point[i] / product[i];
     }
-    return body_of(rcnn_cpu_isa_of(backend), graph->values[op->input[0]].desc.dtype);
+    g[RCNN_WINOGRAD_IN - 1][0] = g[RCNN_WINOGRAD_IN - 1][1] = 0;
+    g[RCNN_WINOGRAD_IN - 1][2] = 1;
+}
+
+/* G g G' of the filter from input i to output o. */
+static void transform_filter(const rcnn_op *op, int32_t o, int32_t i, float *element)
+{
+    const float *filter = op->w.weights + ((size_t)o * (size_t)op->w.in + (size_t)i) * KERNEL * KERNEL;
+    double g[RCNN_WINOGRAD_IN][KERNEL], half[RCNN_WINOGRAD_IN][KERNEL];
+    points_of(g);
+    for (int y = 0; y < RCNN_WINOGRAD_IN; y++) {
+        for (int x = 0; x < KERNEL; x++) {
+            half[y][x] = g[y][0] * (double)filter[x] + g[y][1] * (double)filter[KERNEL + x] +
+                         g[y][2] * (double)filter[2 * KERNEL + x];
+        }
+    }
+    for (int p = 0; p < PRODUCTS; p++) {
+        const double *row = half[p / RCNN_WINOGRAD_IN];
+        const double *column = g[p % RCNN_WINOGRAD_IN];
+        element[p] = (float)(row[0] * column[0] + row[1] * column[1] + row[2] * column[2]);
+    }
 }
 
 /* ------------------------------------------------------------- preparing */
@@ -268,32 +295,10 @@ const rcnn_winograd_body *rcnn_winograd_choose(const rcnn_backend *backend, cons
 static void winograd_release(rcnn_kernel *kernel)
 {
     winograd_kernel *k = (winograd_kernel *)kernel;
-    rcnn_winograd_filters_put(k->backend, k->filters);
+    rcnn_panels_put(k->backend, k->filters);
+    rcnn_product_numbers_free(&k->numbers);
     rcnn_free(k->zeros);
-    rcnn_free(k->bias);
     rcnn_free(k);
-}
-
-static float scale_or_1(const rcnn_value *value)
-{
-    return value->scale > 0 ? value->scale : 1;
-}
-
-static void fill_numbers(winograd_kernel *k, const rcnn_graph *graph, const rcnn_op *op)
-{
-    const rcnn_value *src = &graph->values[op->input[0]];
-    const rcnn_value *dst = &graph->values[op->output[0]];
-    const float unit = 1 / scale_or_1(dst);
-    k->store = (rcnn_winograd_store){
-        .dst = dst->desc.dtype, .relu = op->u.conv.relu, .factor = scale_or_1(src) * unit, .residual_factor = 1};
-    if (op->u.conv.residual) {
-        const rcnn_value *residual = &graph->values[op->input[1]];
-        k->store.residual = residual->desc.dtype;
-        k->store.residual_factor = scale_or_1(residual) * unit;
-    }
-    for (int32_t o = 0; o < op->w.out; o++) {
-        k->bias[o] = op->w.bias[o] * unit;
-    }
 }
 
 static size_t aligned(size_t bytes)
@@ -306,13 +311,16 @@ static size_t fill_sizes(winograd_kernel *k)
 {
     const rcnn_winograd_body *body = k->body;
     const size_t threads = (size_t)rcnn_cpu_threads(k->backend);
-    const size_t products = (size_t)PRODUCTS * (size_t)body->block_tiles;
+    const size_t tiles = (size_t)body->block_tiles;
     const size_t width = PIECE_PANELS * PANEL;
+    const size_t element = rcnn_cpu_element_bytes(body->product->features);
     k->tiles_y = (k->dst_desc.dim[1] + OUT - 1) / OUT;
     k->tiles_x = (k->dst_desc.dim[2] + OUT - 1) / OUT;
     k->panels = k->dst_desc.dim[3] / PANEL;
-    k->block_bytes = aligned(products * (size_t)k->src_desc.dim[3] * rcnn_cpu_element_bytes(body->factors));
-    k->sums_bytes = aligned(products * width * sizeof(float));
+    k->input_stride = tiles * (size_t)k->src_desc.dim[3] + STAGGER / element;
+    k->sums_stride = tiles * width + STAGGER / sizeof(float);
+    k->block_bytes = aligned(PRODUCTS * k->input_stride * element);
+    k->sums_bytes = aligned(PRODUCTS * k->sums_stride * sizeof(float));
     k->own_bytes = k->sums_bytes + aligned(width * sizeof(float));
     const int64_t blocks = blocks_of(k, tiles_of(k, k->src_desc.dim[0]));
     k->gather_first = blocks < 4 * (int64_t)threads;
@@ -328,14 +336,16 @@ static rcnn_status prepare(winograd_kernel *k, const rcnn_graph *graph, const rc
     k->dst = op->output[0];
     k->rows = op->rows;
     k->images = op->rows == RCNN_NO_VALUE ? 0 : graph->values[op->rows].desc.dim[0];
-    k->bias = rcnn_malloc_aligned((size_t)op->w.out * sizeof *k->bias);
     k->zeros = rcnn_malloc_aligned((size_t)op->w.in * sizeof(float));
-    if (!k->bias || !k->zeros) {
+    if (!k->zeros) {
         return rcnn_fail(err, RCNN_ERR_MEMORY, "cpu: conv '%s': out of memory", op->name);
     }
     memset(k->zeros, 0, (size_t)op->w.in * sizeof(float));
-    fill_numbers(k, graph, op);
-    return rcnn_winograd_filters_get(k->backend, k->body, op, &k->filters, err);
+    const rcnn_panels_recipe recipe = {
+        .matrices = PRODUCTS, .type = k->body->product->weights, .weights = transform_filter};
+    RCNN_TRY(rcnn_panels_get(k->backend, &recipe, op, &k->filters, err));
+    return rcnn_product_numbers_make(graph, op, rcnn_panels_scale(k->filters),
+                                     rcnn_product_unit(&graph->values[op->output[0]]), &k->numbers, err);
 }
 
 rcnn_status rcnn_winograd_prepare(rcnn_backend *backend, const rcnn_winograd_body *body, const rcnn_graph *graph,

@@ -10,10 +10,7 @@
 #ifndef RCNN_BACKEND_CPU_WINOGRAD_H
 #define RCNN_BACKEND_CPU_WINOGRAD_H
 
-#include <stdbool.h>
-#include <stddef.h>
-
-#include "backend/cpu/cpu.h"
+#include "backend/cpu/product.h"
 
 #define RCNN_WINOGRAD_A 0.625f /* the points 0, +-A, +-B and infinity */
 #define RCNN_WINOGRAD_B 1.5f
@@ -21,39 +18,23 @@
 #define RCNN_WINOGRAD_OUT      4  /* outputs of a tile along an axis  */
 #define RCNN_WINOGRAD_IN       6  /* inputs of a tile along an axis   */
 #define RCNN_WINOGRAD_PRODUCTS 36 /* products a channel               */
-#define RCNN_WINOGRAD_PANEL    32 /* output channels of a panel of filters; channels are multiples of it */
-
-/* How sums become outputs: dst = store(relu?(sum * factor + bias + residual * residual_factor)), in stored numbers. */
-typedef struct rcnn_winograd_store {
-    rcnn_dtype dst, residual;
-    float factor, residual_factor;
-    bool relu;
-} rcnn_winograd_store;
 
 typedef struct rcnn_winograd_body {
-    rcnn_dtype factors;  /* F32 or BF16: what is multiplied                                           */
-    int32_t tiles;       /* whose products `multiply` makes at once                                   */
-    int32_t block_tiles; /* that are worked on by a thread between passes over the filters; multiple of tiles */
+    const rcnn_product_body *product; /* multiplies F32 or BF16, for as many tiles at once as it has rows */
+    int32_t block_tiles; /* that a thread works on between passes over the filters; a multiple of those rows */
     /* B' d B of one tile: pixel[36] point at its inputs, row after row; product p of channel c goes to
      * v[p * stride + c]. */
     void (*gather)(rcnn_dtype type, const void *const pixel[RCNN_WINOGRAD_PRODUCTS], int32_t channels, void *v,
                    size_t stride);
-    /* One of the 36 products: m [tiles][..PANEL] = v [tiles][channels] x u [channels][PANEL], rows of m `m_stride` floats
-     * apart. BF16: u is [channels/2][PANEL][2]. */
-    void (*multiply)(const void *v, const void *u, int32_t channels, float *m, size_t m_stride);
-    /* A' m A of one tile: product p of channel c is m[p * stride + c]; bias and channels of outputs begin at the first
-     * of m. pixel[16] and residual[16] point at the tile's outputs; residual NULL = none. */
-    void (*scatter)(const rcnn_winograd_store *how, const float *m, size_t stride, int32_t channels, const float *bias,
+    /* A' m A of one tile: product p of channel c is m[p * stride + c]. pixel[16] and residual[16] point at the tile's
+     * outputs, as do scale and bias of `how` at the first of `channels`; residual NULL = none. */
+    void (*scatter)(const rcnn_product_store *how, const float *m, size_t stride, int32_t channels,
                     const void *const *residual, void *const pixel[RCNN_WINOGRAD_OUT * RCNN_WINOGRAD_OUT]);
 } rcnn_winograd_body;
 
-extern const rcnn_winograd_body rcnn_winograd_avx2;        /* only with RCNN_CPU_AVX2_BODY, see CMakeLists.txt        */
-extern const rcnn_winograd_body rcnn_winograd_avx512;      /* only with RCNN_CPU_AVX512_BODY                          */
-extern const rcnn_winograd_body rcnn_winograd_avx512_bf16; /* only with RCNN_CPU_BF16_BODY; wants AVX512-BF16         */
-
-/* The filters of the model in the form that `multiply` takes, G g G', shared by the kernels of a backend that want them.
- * Opaque. */
-typedef struct rcnn_winograd_filters rcnn_winograd_filters;
+extern const rcnn_winograd_body rcnn_winograd_avx2;   /* only with RCNN_CPU_AVX2_BODY, see CMakeLists.txt        */
+extern const rcnn_winograd_body rcnn_winograd_avx512; /* only with RCNN_CPU_AVX512_BODY                          */
+extern const rcnn_winograd_body rcnn_winograd_bf16;   /* only with RCNN_CPU_BF16_BODY; wants AVX512-BF16         */
 
 /* The bodies for a CONV on this processor, NULL when it is better done directly: F32 from AVX2 on; BF16 and integers where
  * AVX512-BF16 is there and AMX, which is faster still, is not. */

@@ -1,15 +1,10 @@
 /* Winograd bodies in F32 for AVX-512; see winograd.h. */
 #include "backend/cpu/lanes_avx512.h"
-
-#define TILES 14 /* x 2 vectors of sums, 2 of filters: 30 of 32 registers */
-
 #include "backend/cpu/winograd_vector.h"
 
 const rcnn_winograd_body rcnn_winograd_avx512 = {
-    .factors = RCNN_F32,
-    .tiles = TILES,
-    .block_tiles = TILES,
+    .product = &rcnn_product_avx512,
+    .block_tiles = 14, /* transformed inputs of 256 channels: half a megabyte */
     .gather = gather,
-    .multiply = multiply,
     .scatter = scatter,
 };

@@ -1,11 +1,9 @@
-/* The bodies of winograd.h for any width of vector. winograd_<isa>.c includes it behind lanes_<isa>.h, with TILES (rows of
- * the register block of multiply) defined, and with BF16_FACTORS where products are of BF16. */
+/* The bodies of winograd.h for any width of vector. winograd_<isa>.c includes it behind lanes_<isa>.h, with BF16_FACTORS
+ * defined where products are of BF16. */
 #include "backend/cpu/winograd.h"
 
 #define IN  RCNN_WINOGRAD_IN
 #define OUT RCNN_WINOGRAD_OUT
-
-#define VECTORS (RCNN_WINOGRAD_PANEL / LANES) /* of a row of the register block */
 
 #ifdef BF16_FACTORS
 #define STEP (2 * LANES) /* channels whose products are stored at once: one vector of BF16 */
@@ -52,6 +50,16 @@ INLINE void to_outputs(const lanes in[IN], lanes out[OUT])
 
 /* ------------------------------------------------------------- gather */
 
+/* The inputs that the tile to the right has and this one has not: they are wanted next. */
+INLINE void fetch_ahead(rcnn_dtype type, const void *const pixel[RCNN_WINOGRAD_PRODUCTS], int32_t channels, size_t c)
+{
+    for (int y = 0; y < IN; y++) {
+        for (int x = IN - OUT; x < IN; x++) {
+            __builtin_prefetch(rcnn_cpu_at(type, pixel[y * IN + x], c + OUT * (size_t)channels));
+        }
+    }
+}
+
 INLINE void gather_columns(rcnn_dtype type, const void *const pixel[RCNN_WINOGRAD_PRODUCTS], size_t c,
                            lanes between[IN][IN])
 {
@@ -72,6 +80,7 @@ INLINE void gather_of(rcnn_dtype type, const void *const pixel[RCNN_WINOGRAD_PRO
 {
     for (size_t c = 0; c < (size_t)channels; c += STEP) {
         lanes between[STEP / LANES][IN][IN];
+        fetch_ahead(type, pixel, channels, c);
         for (size_t half = 0; half < STEP / LANES; half++) {
             gather_columns(type, pixel, c + half * LANES, between[half]);
         }
@@ -93,73 +102,13 @@ INLINE void gather_of(rcnn_dtype type, const void *const pixel[RCNN_WINOGRAD_PRO
 }
 
 static void gather(rcnn_dtype type, const void *const pixel[RCNN_WINOGRAD_PRODUCTS], int32_t channels, void *v,
-                   size_t stride)
-{
-    RCNN_CPU_BY_TYPE(type, gather_of, pixel, channels, v, stride)
-}
-
-/* ------------------------------------------------------------- multiply */
-
-#ifdef BF16_FACTORS
-typedef int32_t term; /* two channels */
-#define CHANNELS_OF_TERM 2
-#else
-typedef float term;
-#define CHANNELS_OF_TERM 1
-#endif
-
-INLINE lanes times(term a, lanes b, lanes sum)
-{
-#ifdef BF16_FACTORS
-    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(a), (__m512bh)b);
-#else
-    return fused(spread(a), b, sum);
-#endif
-}
-
-static void multiply(const void *v, const void *u, int32_t channels, float *m, size_t m_stride)
-{
-    const size_t length = (size_t)channels / CHANNELS_OF_TERM;
-    const term *left = v;
-    const float *right = u; /* bits of whatever type */
-    lanes sum[TILES][VECTORS];
-#pragma GCC unroll 32
-    for (int t = 0; t < TILES; t++) {
-#pragma GCC unroll 4
-        for (int n = 0; n < VECTORS; n++) {
-            sum[t][n] = spread(0);
-        }
-    }
-    for (size_t c = 0; c < length; c++) {
-        lanes row[VECTORS];
-#pragma GCC unroll 4
-        for (int n = 0; n < VECTORS; n++) {
-            row[n] = load(RCNN_F32, right, c * RCNN_WINOGRAD_PANEL + (size_t)n * LANES);
-        }
-#pragma GCC unroll 32
-        for (int t = 0; t < TILES; t++) {
-            const term a = left[(size_t)t * length + c];
-#pragma GCC unroll 4
-            for (int n = 0; n < VECTORS; n++) {
-                sum[t][n] = times(a, row[n], sum[t][n]);
-            }
-        }
-    }
-#pragma GCC unroll 32
-    for (int t = 0; t < TILES; t++) {
-#pragma GCC unroll 4
-        for (int n = 0; n < VECTORS; n++) {
-            store(RCNN_F32, m, (size_t)t * m_stride + (size_t)n * LANES, sum[t][n]);
-        }
-    }
-}
+                   size_t stride){RCNN_CPU_BY_TYPE(type, gather_of, pixel, channels, v, stride)}
 
 /* ------------------------------------------------------------- scatter */
 
-INLINE void scatter_of(rcnn_dtype type, const rcnn_winograd_store *how, const float *m, size_t stride, int32_t channels,
-                       const float *bias, const void *const *residual, void *const pixel[OUT * OUT])
+INLINE void scatter_of(rcnn_dtype type, const rcnn_product_store *how, const float *m, size_t stride, int32_t channels,
+                       const void *const *residual, void *const pixel[OUT * OUT])
 {
-    const lanes factor = spread(how->factor);
     const lanes residual_factor = spread(how->residual_factor);
     for (size_t c = 0; c < (size_t)channels; c += LANES) {
         lanes between[OUT][IN];
@@ -173,12 +122,13 @@ INLINE void scatter_of(rcnn_dtype type, const rcnn_winograd_store *how, const fl
                 between[y][x] = out[y];
             }
         }
-        const lanes shift = load(RCNN_F32, bias, c);
+        const lanes scale = load(RCNN_F32, how->scale, c);
+        const lanes bias = load(RCNN_F32, how->bias, c);
         for (int y = 0; y < OUT; y++) {
             lanes out[OUT];
             to_outputs(between[y], out);
             for (int x = 0; x < OUT; x++) {
-                lanes value = fused(out[x], factor, shift);
+                lanes value = fused(out[x], scale, bias);
                 if (residual) {
                     value = fused(load(how->residual, residual[y * OUT + x], c), residual_factor, value);
                 }
@@ -189,8 +139,8 @@ INLINE void scatter_of(rcnn_dtype type, const rcnn_winograd_store *how, const fl
     }
 }
 
-static void scatter(const rcnn_winograd_store *how, const float *m, size_t stride, int32_t channels, const float *bias,
+static void scatter(const rcnn_product_store *how, const float *m, size_t stride, int32_t channels,
                     const void *const *residual, void *const pixel[OUT * OUT])
 {
-    RCNN_CPU_BY_TYPE(how->dst, scatter_of, how, m, stride, channels, bias, residual, pixel)
+    RCNN_CPU_BY_TYPE(how->dst, scatter_of, how, m, stride, channels, residual, pixel)
 }

@@ -1,0 +1,60 @@
+/* Matrix products as convolutions want them: a few rows of features, straight from NHWC memory, times a panel of 32 output
+ * channels, the sums in registers; and what is done with the sums. One table per kind of number and instruction set. */
+#ifndef RCNN_BACKEND_CPU_PRODUCT_H
+#define RCNN_BACKEND_CPU_PRODUCT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "backend/cpu/cpu.h"
+
+#define RCNN_PRODUCT_PANEL    32 /* output channels of a panel */
+#define RCNN_PRODUCT_ROWS_MAX 14
+#define RCNN_PRODUCT_CHANNELS 32 /* input channels are multiples of it */
+
+/* How sums become outputs, in stored numbers: dst = store(relu?(sum * scale[o] + bias[o] + residual * residual_factor)). */
+typedef struct rcnn_product_store {
+    rcnn_dtype dst, residual;
+    float residual_factor;
+    bool relu;
+    const float *scale, *bias; /* of the panel's first channel */
+} rcnn_product_store;
+
+typedef struct rcnn_product_body {
+    rcnn_dtype features, weights; /* F32 and F32, BF16 and BF16, or U8 and I8 */
+    int32_t rows;                 /* that `multiply` makes at once            */
+    /* sums [rows][..PANEL] = features [rows][channels] x panel [channels][PANEL]; rows of sums are sums_stride floats
+     * apart. A panel holds the channels that one 32-bit word of features has side by side: [channels/2][PANEL][2] of
+     * BF16, [channels/4][PANEL][4] of I8. */
+    void (*multiply)(const void *features, const void *panel, int32_t channels, float *sums, size_t sums_stride);
+    /* rows of outputs from sums [rows][PANEL]; rows of dst and residual (NULL = none) are `stride` elements apart. */
+    void (*finish)(const rcnn_product_store *how, const float *sums, int32_t rows, const void *residual, void *dst,
+                   size_t stride);
+    /* dots[r] += sum over the panel of weights[o] * relu?(sums[r][o] * scale[o] + bias[o]) */
+    void (*dots)(const rcnn_product_store *how, const float *sums, int32_t rows, const float *weights, float *dots);
+} rcnn_product_body;
+
+extern const rcnn_product_body rcnn_product_avx2;   /* only with RCNN_CPU_AVX2_BODY, see CMakeLists.txt   */
+extern const rcnn_product_body rcnn_product_avx512; /* only with RCNN_CPU_AVX512_BODY                     */
+extern const rcnn_product_body rcnn_product_bf16;   /* only with RCNN_CPU_BF16_BODY; wants AVX512-BF16    */
+extern const rcnn_product_body rcnn_product_vnni;   /* only with RCNN_CPU_VNNI_BODY; wants AVX512-VNNI    */
+
+/* The table for features of a type on this processor. NULL: there is none, or oneDNN is faster, as it is in BF16 and on
+ * bytes where it has AMX. */
+const rcnn_product_body *rcnn_product_choose(const rcnn_backend *backend, rcnn_dtype features);
+
+/* The numbers of a CONV or DECONV whose weights are in panels of these scales: what stands in `store`, with the arrays for
+ * all outputs. unit: of the stored outputs, 1 for floats. MEMORY. */
+typedef struct rcnn_product_numbers {
+    rcnn_product_store store;
+    float *arrays; /* behind store's pointers; owned */
+} rcnn_product_numbers;
+rcnn_status rcnn_product_numbers_make(const rcnn_graph *graph, const rcnn_op *op, const float *weight_scale, float unit,
+                                      rcnn_product_numbers *out, rcnn_error *err);
+void rcnn_product_numbers_free(rcnn_product_numbers *numbers);
+/* store, from output channel `first` on. */
+rcnn_product_store rcnn_product_store_at(const rcnn_product_numbers *numbers, int32_t first);
+/* The scale of a value's stored numbers, 1 for floats. */
+float rcnn_product_unit(const rcnn_value *value);
+
+#endif
