@@ -89,18 +89,30 @@ static void gather_tile(const winograd_kernel *k, const winograd_run *run, int64
                     rcnn_cpu_to(k->body->product->features, inputs, (size_t)slot * channels), k->input_stride);
 }
 
-/* Outputs of channels first .. first+count-1 from the sums of row `slot`. */
+#define LINE 64 /* bytes that memory moves at a time */
+
+/* Outputs of the tile to the right will be written next: without this every store would wait for its line. */
+static void fetch_ahead(const char *pixel, size_t tile_bytes, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += LINE) {
+        __builtin_prefetch(pixel + tile_bytes + i, 1);
+    }
+}
+
+/* Outputs of channels first .. first+count-1 from the sums of one tile. */
 static void scatter_tile(const winograd_kernel *k, const winograd_run *run, int64_t tile, const float *sums,
                          int32_t first, int32_t count, void *sink)
 {
     const void *residual[OUT * OUT];
     void *pixel[OUT * OUT];
     const tile_place at = place_of(k, tile);
+    const size_t size = rcnn_cpu_element_bytes(k->numbers.store.dst);
     for (int32_t i = 0; i < OUT * OUT; i++) {
         const size_t index = index_of(&k->dst_desc, at.row, at.y + i / OUT, at.x + i % OUT);
         const bool outside = index == SIZE_MAX;
         const size_t element = index + (size_t)first;
         pixel[i] = outside ? sink : rcnn_cpu_to(k->numbers.store.dst, run->dst, element);
+        fetch_ahead(pixel[i], OUT * (size_t)k->dst_desc.dim[3] * size, (size_t)count * size);
         residual[i] = outside || !run->residual ? sink : rcnn_cpu_at(k->numbers.store.residual, run->residual, element);
     }
     const rcnn_product_store how = rcnn_product_store_at(&k->numbers, first);
