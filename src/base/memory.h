@@ -15,6 +15,11 @@ char *rcnn_strdup(const char *text);
 void rcnn_free(void *pointer); /* the public one; NULL is fine                    */
 
 #define RCNN_ALIGNMENT 64
+/* Rounded up to a multiple of it. */
+static inline size_t rcnn_aligned_size(size_t bytes)
+{
+    return (bytes + RCNN_ALIGNMENT - 1) / RCNN_ALIGNMENT * RCNN_ALIGNMENT;
+}
 /* RCNN_ALIGNMENT-aligned memory; release with rcnn_free. */
 void *rcnn_malloc_aligned(size_t bytes);
 

@@ -124,7 +124,7 @@ static rcnn_status prepare(conv_kernel *k, const rcnn_graph *graph, const rcnn_o
     k->row_pixels = (int64_t)src->dim[1] * src->dim[2];
     k->in = op->w.in;
     k->out = op->w.out;
-    const rcnn_panels_recipe recipe = {.matrices = 1, .type = k->body->weights, .weights = weight_of};
+    const rcnn_panels_recipe recipe = {.matrices = 1, .rows = op->w.in, .type = k->body->weights, .weights = weight_of};
     RCNN_TRY(rcnn_panels_get(k->backend, &recipe, op, &k->weights, err));
     return rcnn_product_numbers_make(graph, op, rcnn_panels_scale(k->weights),
                                      rcnn_product_unit(&graph->values[op->output[0]]), &k->numbers, err);

@@ -1,6 +1,7 @@
 /* The cpu backend's vtable: opens oneDNN, picks the instruction set of the op bodies, and hands each op to the prepare
  * function of its file, in the order of ops.def. Every op is a kernel of its own, since the epilogues that matter (bias,
- * residual, ReLU) are part of the ops already; only the mask head's last two run as one, for the memory between them. */
+ * residual, ReLU) are part of the ops already; only the first two and the mask head's last two run as one, for
+ * the memory between them. */
 #include "backend/cpu/cpu.h"
 
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include "backend/cpu/mask_tail.h"
 #include "backend/cpu/onednn.h"
 #include "backend/cpu/panels.h"
+#include "backend/cpu/stem.h"
 #include "base/memory.h"
 
 struct rcnn_backend {
@@ -175,13 +177,21 @@ static rcnn_status check_types(const rcnn_graph *graph, const rcnn_op *op, rcnn_
     return RCNN_OK;
 }
 
+/* Ops from `first` on that run as one kernel. */
+static int32_t length_of_run(const rcnn_backend *backend, const rcnn_graph *graph, int32_t first)
+{
+    const int32_t stem = rcnn_stem_match(backend, graph, first);
+    const int32_t tail = rcnn_cpu_match_mask_tail(graph, first);
+    return stem ? stem : tail ? tail : 1;
+}
+
 static rcnn_status cpu_prepare(rcnn_backend *backend, const rcnn_graph *graph, int32_t first, int32_t count,
                                rcnn_kernel **out, size_t *scratch_bytes, rcnn_error *err)
 {
     const rcnn_op *op = &graph->ops[first];
     *out = NULL;
     *scratch_bytes = 0;
-    if (count != 1 && count != rcnn_cpu_match_mask_tail(graph, first)) {
+    if (count != 1 && count != length_of_run(backend, graph, first)) {
         return rcnn_fail(err, RCNN_ERR_INTERNAL, "cpu: asked to fuse %d ops at '%s'", count, op->name);
     }
     for (int32_t i = 0; i < count; i++) {
@@ -189,17 +199,17 @@ static rcnn_status cpu_prepare(rcnn_backend *backend, const rcnn_graph *graph, i
     }
     cpu_begin_run(backend);
     rcnn_status status = count == 1 ? PREPARE[op->kind](backend, graph, op, out, scratch_bytes, err)
-                                    : rcnn_cpu_prepare_mask_tail(backend, graph, first, out, scratch_bytes, err);
+                         : op->kind == RCNN_OP_CONV
+                             ? rcnn_stem_prepare(backend, graph, first, out, scratch_bytes, err)
+                             : rcnn_cpu_prepare_mask_tail(backend, graph, first, out, scratch_bytes, err);
     cpu_end_run(backend);
     return status;
 }
 
 static int32_t cpu_claim(rcnn_backend *backend, const rcnn_graph *graph, int32_t first, int32_t *keep_between)
 {
-    (void)backend;
-    const int32_t count = rcnn_cpu_match_mask_tail(graph, first);
     *keep_between = 0;
-    return count > 0 ? count : 1;
+    return length_of_run(backend, graph, first);
 }
 
 /* BF16 and INT8 where oneDNN computes in them natively. AUTO is BF16 only with AMX, where it is many times faster than

@@ -112,16 +112,12 @@ static void taps_of(const rcnn_op *op, int32_t o, int32_t i, float *element)
     memcpy(element, op->w.weights + ((size_t)i * (size_t)op->w.out + (size_t)o) * TAPS, TAPS * sizeof *element);
 }
 
-static size_t aligned(size_t bytes)
-{
-    return (bytes + RCNN_ALIGNMENT - 1) / RCNN_ALIGNMENT * RCNN_ALIGNMENT;
-}
-
 static rcnn_status prepare(mask_kernel *k, const rcnn_graph *graph, int32_t first, rcnn_error *err)
 {
     const rcnn_op *deconv = &graph->ops[first];
     const rcnn_op *logit = &graph->ops[first + 1];
-    const rcnn_panels_recipe recipe = {.matrices = TAPS, .type = k->body->weights, .weights = taps_of};
+    const rcnn_panels_recipe recipe = {
+        .matrices = TAPS, .rows = deconv->w.in, .type = k->body->weights, .weights = taps_of};
     size_t none;
     k->src = deconv->input[0];
     k->counts = deconv->rows;
@@ -132,8 +128,8 @@ static rcnn_status prepare(mask_kernel *k, const rcnn_graph *graph, int32_t firs
     k->between = deconv->w.out;
     k->logit_weights = logit->w.weights;
     k->logit_bias = logit->w.bias;
-    k->dots_bytes = aligned((size_t)k->size * (size_t)k->size * sizeof(float));
-    k->own_bytes = k->dots_bytes + aligned((size_t)k->body->rows * (size_t)k->in * sizeof(float));
+    k->dots_bytes = rcnn_aligned_size((size_t)k->size * (size_t)k->size * sizeof(float));
+    k->own_bytes = k->dots_bytes + rcnn_aligned_size((size_t)k->body->rows * (size_t)k->in * sizeof(float));
     RCNN_TRY(rcnn_cpu_prepare_mask_logit(k->backend, graph, logit, &k->logit, &none, err));
     RCNN_TRY(rcnn_panels_get(k->backend, &recipe, deconv, &k->weights, err));
     return rcnn_product_numbers_make(graph, deconv, rcnn_panels_scale(k->weights), 1, &k->numbers, err);

@@ -59,7 +59,7 @@ static rcnn_status prepare(tail_kernel *k, rcnn_backend *backend, const rcnn_gra
     RCNN_TRY(rcnn_cpu_prepare_deconv(backend, graph, &graph->ops[first], &k->deconv, &deconv, err));
     RCNN_TRY(rcnn_cpu_prepare_mask_logit(backend, graph, &graph->ops[first + 1], &k->logit, &logit, err));
     const size_t most = deconv > logit ? deconv : logit;
-    k->deconv_scratch = (most + RCNN_ALIGNMENT - 1) / RCNN_ALIGNMENT * RCNN_ALIGNMENT;
+    k->deconv_scratch = rcnn_aligned_size(most);
     *scratch_bytes = k->deconv_scratch + TAIL_ROWS * rcnn_cpu_deconv_row_bytes(k->deconv);
     return RCNN_OK;
 }

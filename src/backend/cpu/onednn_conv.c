@@ -389,7 +389,7 @@ static rcnn_status finish(conv_kernel *k, rcnn_status status, rcnn_kernel **out,
             most = bytes > most ? bytes : most;
         }
     }
-    k->scratch_bytes = (most + RCNN_ALIGNMENT - 1) / RCNN_ALIGNMENT * RCNN_ALIGNMENT;
+    k->scratch_bytes = rcnn_aligned_size(most);
     *scratch_bytes = k->scratch_bytes;
     if (k->numbers.by_float && k->chunk_count > 0) {
         *scratch_bytes += (size_t)k->chunks[0].rows * k->dst_row * sizeof(float);

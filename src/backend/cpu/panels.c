@@ -11,16 +11,16 @@
 
 struct rcnn_panels {
     rcnn_panels *next;
-    const float *source; /* the model's weights: the key, with type and matrices */
+    const float *source; /* the model's weights: the key, with type, matrices and rows */
     rcnn_dtype type;
-    int32_t matrices, in, out, users;
+    int32_t matrices, rows, out, users;
     float *scale; /* [out]; owned */
-    void *data;   /* [out/PANEL][matrices][in/w][PANEL][w], w channels in 32 bits; owned */
+    void *data;   /* [out/PANEL][matrices][rows/w][PANEL][w], w channels in 32 bits; owned */
 };
 
 static size_t index_of(const rcnn_panels *p, int32_t panel, int32_t matrix)
 {
-    return ((size_t)panel * (size_t)p->matrices + (size_t)matrix) * (size_t)p->in * PANEL;
+    return ((size_t)panel * (size_t)p->matrices + (size_t)matrix) * (size_t)p->rows * PANEL;
 }
 
 static void store(const rcnn_panels *p, int32_t o, int32_t i, const float *element)
@@ -50,7 +50,7 @@ static float scale_of(const rcnn_panels *p, const rcnn_panels_recipe *recipe, co
     }
     float element[RCNN_PANELS_MATRICES_MAX];
     float largest = 0;
-    for (int32_t i = 0; i < p->in; i++) {
+    for (int32_t i = 0; i < p->rows; i++) {
         recipe->weights(op, o, i, element);
         for (int32_t m = 0; m < p->matrices; m++) {
             largest = fmaxf(largest, fabsf(element[m]));
@@ -66,7 +66,7 @@ static void fill(const rcnn_panels *p, const rcnn_panels_recipe *recipe, const r
         for (int32_t o = panel * PANEL; o < (panel + 1) * PANEL; o++) {
             p->scale[o] = scale_of(p, recipe, op, o);
         }
-        for (int32_t i = 0; i < p->in; i++) { /* outputs innermost: they are side by side in a panel */
+        for (int32_t i = 0; i < p->rows; i++) { /* outputs innermost: they are side by side in a panel */
             for (int32_t o = panel * PANEL; o < (panel + 1) * PANEL; o++) {
                 float element[RCNN_PANELS_MATRICES_MAX];
                 recipe->weights(op, o, i, element);
@@ -87,7 +87,7 @@ static void release(rcnn_panels *p)
 
 static rcnn_status make(const rcnn_panels_recipe *recipe, const rcnn_op *op, rcnn_panels **out, rcnn_error *err)
 {
-    const size_t count = (size_t)op->w.in * (size_t)op->w.out;
+    const size_t count = (size_t)recipe->rows * (size_t)op->w.out;
     size_t bytes = 0;
     rcnn_panels *p = rcnn_calloc(1, sizeof *p);
     if (p && rcnn_mul_size(count, (size_t)recipe->matrices * rcnn_cpu_element_bytes(recipe->type), &bytes)) {
@@ -101,7 +101,7 @@ static rcnn_status make(const rcnn_panels_recipe *recipe, const rcnn_op *op, rcn
     p->source = op->w.weights;
     p->type = recipe->type;
     p->matrices = recipe->matrices;
-    p->in = op->w.in;
+    p->rows = recipe->rows;
     p->out = op->w.out;
     p->users = 1;
     fill(p, recipe, op);
@@ -114,7 +114,8 @@ rcnn_status rcnn_panels_get(rcnn_backend *backend, const rcnn_panels_recipe *rec
 {
     rcnn_panels **list = rcnn_cpu_panels(backend);
     for (rcnn_panels *p = *list; p; p = p->next) {
-        if (p->source == op->w.weights && p->type == recipe->type && p->matrices == recipe->matrices) {
+        if (p->source == op->w.weights && p->type == recipe->type && p->matrices == recipe->matrices &&
+            p->rows == recipe->rows) {
             p->users++;
             *out = p;
             return RCNN_OK;

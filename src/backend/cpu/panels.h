@@ -9,15 +9,16 @@ typedef struct rcnn_panels rcnn_panels;
 
 /* What a copy is made of. */
 typedef struct rcnn_panels_recipe {
-    int32_t matrices; /* that an op's weights become, each [in][out] */
+    int32_t matrices; /* that an op's weights become, each [rows][op->w.out] */
+    int32_t rows;     /* a multiple of the channels in 32 bits of the type */
     rcnn_dtype type;  /* F32, BF16 or I8 */
-    /* Element (i, o) of all matrices. */
+    /* Element (i, o) of all matrices, i a row. */
     void (*weights)(const rcnn_op *op, int32_t o, int32_t i, float *element);
 } rcnn_panels_recipe;
 
 #define RCNN_PANELS_MATRICES_MAX 36
 
-/* An existing copy of the op's weights or a new one. in and out are multiples of 32. MEMORY. */
+/* An existing copy of the op's weights or a new one. op->w.out is a multiple of 32. MEMORY. */
 rcnn_status rcnn_panels_get(rcnn_backend *backend, const rcnn_panels_recipe *recipe, const rcnn_op *op,
                             rcnn_panels **out, rcnn_error *err);
 /* The last user's put frees the copy; NULL is fine. */

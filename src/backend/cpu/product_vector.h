@@ -108,6 +108,7 @@ INLINE void finish_of(rcnn_dtype type, const rcnn_product_store *how, const floa
             }
             value = how->relu ? larger(spread(0), value) : value;
             store(type, dst, r * stride + c, value);
+            __builtin_prefetch(rcnn_cpu_at(type, dst, r * stride + c + PANEL), 1); /* what the next panel writes */
         }
     }
 }

@@ -313,11 +313,6 @@ static void winograd_release(rcnn_kernel *kernel)
     rcnn_free(k);
 }
 
-static size_t aligned(size_t bytes)
-{
-    return (bytes + RCNN_ALIGNMENT - 1) / RCNN_ALIGNMENT * RCNN_ALIGNMENT;
-}
-
 /* How the work is cut, and the scratch memory for it. */
 static size_t fill_sizes(winograd_kernel *k)
 {
@@ -331,9 +326,9 @@ static size_t fill_sizes(winograd_kernel *k)
     k->panels = k->dst_desc.dim[3] / PANEL;
     k->input_stride = tiles * (size_t)k->src_desc.dim[3] + STAGGER / element;
     k->sums_stride = tiles * width + STAGGER / sizeof(float);
-    k->block_bytes = aligned(PRODUCTS * k->input_stride * element);
-    k->sums_bytes = aligned(PRODUCTS * k->sums_stride * sizeof(float));
-    k->own_bytes = k->sums_bytes + aligned(width * sizeof(float));
+    k->block_bytes = rcnn_aligned_size(PRODUCTS * k->input_stride * element);
+    k->sums_bytes = rcnn_aligned_size(PRODUCTS * k->sums_stride * sizeof(float));
+    k->own_bytes = k->sums_bytes + rcnn_aligned_size(width * sizeof(float));
     const int64_t blocks = blocks_of(k, tiles_of(k, k->src_desc.dim[0]));
     k->gather_first = blocks < 4 * (int64_t)threads;
     return threads * k->own_bytes + (k->gather_first ? (size_t)blocks : threads) * k->block_bytes;
@@ -354,7 +349,7 @@ static rcnn_status prepare(winograd_kernel *k, const rcnn_graph *graph, const rc
     }
     memset(k->zeros, 0, (size_t)op->w.in * sizeof(float));
     const rcnn_panels_recipe recipe = {
-        .matrices = PRODUCTS, .type = k->body->product->weights, .weights = transform_filter};
+        .matrices = PRODUCTS, .rows = op->w.in, .type = k->body->product->weights, .weights = transform_filter};
     RCNN_TRY(rcnn_panels_get(k->backend, &recipe, op, &k->filters, err));
     return rcnn_product_numbers_make(graph, op, rcnn_panels_scale(k->filters),
                                      rcnn_product_unit(&graph->values[op->output[0]]), &k->numbers, err);

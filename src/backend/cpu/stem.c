@@ -1,0 +1,242 @@
+/* 7x7 convolution and 3x3 pooling of the image in bands of pooled rows; stem.h. A band's convolved rows go through a ring of
+ * three, from which a pooled row is made as soon as its last one is there. A convolved pixel is the product of its patch,
+ * 7 stretches of 21 numbers side by side in the image, with the weights in the same order. */
+#include "backend/cpu/stem.h"
+
+#include <string.h>
+
+#include "backend/cpu/body.h"
+#include "backend/cpu/elements.h"
+#include "backend/cpu/panels.h"
+#include "base/memory.h"
+#include "base/threads.h"
+
+#define PANEL     RCNN_PRODUCT_PANEL
+#define KERNEL    7
+#define PAD       3
+#define CHANNELS  3
+#define STRETCH   22 /* numbers of a patch from one image row: 7 x 3, and one that makes it even and has no weight */
+#define PATCH     (KERNEL * STRETCH)
+#define WINDOW    3  /* of the pooling, in either direction */
+#define BAND_ROWS 16 /* pooled rows of a band: one convolved row in 32 is made twice */
+
+typedef struct stem_kernel {
+    rcnn_kernel head;
+    rcnn_backend *backend;
+    const rcnn_product_body *product;
+    const rcnn_cpu_body *body;
+    rcnn_panels *weights;
+    rcnn_product_numbers numbers;
+    rcnn_value_id src, dst;
+    rcnn_tensor_desc image, between, pooled;
+    size_t line_elements; /* of an image row with zeros on both sides  */
+    size_t row_bytes;     /* of a convolved row                        */
+    size_t own_bytes;     /* of a thread: KERNEL lines and WINDOW rows */
+} stem_kernel;
+
+/* What one thread works with: rings of image lines and convolved rows. */
+typedef struct band {
+    const void *image;
+    char *lines, *rows;
+    int32_t lines_end, rows_end; /* the first not made yet */
+} band;
+
+static void *line_at(const stem_kernel *k, const band *b, int32_t y)
+{
+    const size_t slot = (size_t)((y + KERNEL) % KERNEL);
+    return rcnn_cpu_to(k->product->features, b->lines, slot * k->line_elements);
+}
+
+static void *row_at(const stem_kernel *k, const band *b, int32_t y)
+{
+    return b->rows + (size_t)(y % WINDOW) * k->row_bytes;
+}
+
+/* Image row y, zeros where there is none. */
+static void make_line(const stem_kernel *k, const band *b, int32_t y)
+{
+    const rcnn_dtype type = k->product->features;
+    const size_t size = rcnn_cpu_element_bytes(type);
+    const size_t width = (size_t)k->image.dim[2] * CHANNELS;
+    void *line = line_at(k, b, y);
+    if (y < 0 || y >= k->image.dim[1]) {
+        memset(line, 0, k->line_elements * size);
+        return;
+    }
+    memset(line, 0, (size_t)PAD * CHANNELS * size);
+    memcpy(rcnn_cpu_to(type, line, (size_t)PAD * CHANNELS), rcnn_cpu_at(type, b->image, (size_t)y * width),
+           width * size);
+    memset(rcnn_cpu_to(type, line, (size_t)PAD * CHANNELS + width), 0,
+           (k->line_elements - (size_t)PAD * CHANNELS - width) * size);
+}
+
+/* Patches of convolved pixels x .. x+rows-1 of row y; past the row's end they are zeros of the line. */
+static void make_patches(const stem_kernel *k, const band *b, int32_t y, int32_t x, char *patches)
+{
+    const rcnn_dtype type = k->product->features;
+    const size_t bytes = STRETCH * rcnn_cpu_element_bytes(type);
+    for (int32_t ky = 0; ky < KERNEL; ky++) {
+        const char *line = rcnn_cpu_at(type, line_at(k, b, 2 * y - PAD + ky), (size_t)x * 2 * CHANNELS);
+        for (int32_t r = 0; r < k->product->rows; r++) {
+            memcpy(patches + (size_t)(r * KERNEL + ky) * bytes, rcnn_cpu_at(type, line, (size_t)r * 2 * CHANNELS),
+                   bytes);
+        }
+    }
+}
+
+/* Convolved row y. */
+static void make_row(const stem_kernel *k, band *b, int32_t y)
+{
+    const int32_t width = k->between.dim[2], out = k->between.dim[3], step = k->product->rows;
+    _Alignas(RCNN_ALIGNMENT) char patches[RCNN_PRODUCT_ROWS_MAX * PATCH * sizeof(float)];
+    float sums[RCNN_PRODUCT_ROWS_MAX * PANEL];
+    void *row = row_at(k, b, y);
+    for (; b->lines_end <= 2 * y + PAD; b->lines_end++) {
+        make_line(k, b, b->lines_end);
+    }
+    for (int32_t x = 0; x < width; x += step) {
+        make_patches(k, b, y, x, patches);
+        for (int32_t panel = 0; panel < out / PANEL; panel++) {
+            const rcnn_product_store how = rcnn_product_store_at(&k->numbers, panel * PANEL);
+            const size_t at = (size_t)x * (size_t)out + (size_t)panel * PANEL;
+            k->product->multiply(patches, rcnn_panels_at(k->weights, panel, 0), PATCH, sums, PANEL);
+            k->product->finish(&how, sums, width - x < step ? width - x : step, NULL, rcnn_cpu_to(how.dst, row, at),
+                               (size_t)out);
+        }
+    }
+}
+
+/* Pooled row y from the convolved rows 2y-1 .. 2y+1 that there are. */
+static void pool_row(const stem_kernel *k, const band *b, int32_t y, void *dst)
+{
+    const rcnn_dtype type = k->between.dtype;
+    const int32_t height = k->between.dim[1], width = k->between.dim[2];
+    const size_t channels = (size_t)k->between.dim[3];
+    for (int32_t x = 0; x < k->pooled.dim[2]; x++) {
+        const void *taps[WINDOW * WINDOW];
+        int32_t count = 0;
+        for (int32_t v = 2 * y - 1; v <= 2 * y + 1; v++) {
+            for (int32_t u = 2 * x - 1; u <= 2 * x + 1; u++) {
+                if (v >= 0 && v < height && u >= 0 && u < width) {
+                    taps[count++] = rcnn_cpu_at(type, row_at(k, b, v), (size_t)u * channels);
+                }
+            }
+        }
+        k->body->max_of(type, taps, count, channels, rcnn_cpu_to(type, dst, (size_t)x * channels));
+    }
+}
+
+/* Pooled rows first .. end-1 of an image; dst: of that image. */
+static void make_band(const stem_kernel *k, band *b, int32_t first, int32_t end, void *dst)
+{
+    const size_t row = (size_t)k->pooled.dim[2] * (size_t)k->pooled.dim[3];
+    b->rows_end = first > 0 ? 2 * first - 1 : 0;
+    b->lines_end = 2 * b->rows_end - PAD;
+    for (int32_t y = first; y < end; y++) {
+        for (; b->rows_end <= 2 * y + 1 && b->rows_end < k->between.dim[1]; b->rows_end++) {
+            make_row(k, b, b->rows_end);
+        }
+        pool_row(k, b, y, rcnn_cpu_to(k->between.dtype, dst, (size_t)y * row));
+    }
+}
+
+static rcnn_status stem_enqueue(rcnn_kernel *kernel, const rcnn_args *args, rcnn_error *err)
+{
+    (void)err;
+    const stem_kernel *k = (const stem_kernel *)kernel;
+    const size_t image = (size_t)k->image.dim[1] * (size_t)k->image.dim[2] * CHANNELS;
+    const size_t pooled = (size_t)k->pooled.dim[1] * (size_t)k->pooled.dim[2] * (size_t)k->pooled.dim[3];
+    const int32_t height = k->pooled.dim[1];
+    const int32_t bands = (height + BAND_ROWS - 1) / BAND_ROWS;
+#pragma omp parallel for schedule(dynamic)
+    for (int32_t item = 0; item < k->image.dim[0] * bands; item++) {
+        const size_t n = (size_t)(item / bands);
+        const int32_t first = item % bands * BAND_ROWS;
+        char *own = (char *)args->scratch + (size_t)rcnn_thread_index() * k->own_bytes;
+        band b = {.image = rcnn_cpu_at(k->image.dtype, args->value[k->src], n * image),
+                  .lines = own + WINDOW * k->row_bytes,
+                  .rows = own};
+        make_band(k, &b, first, first + BAND_ROWS < height ? first + BAND_ROWS : height,
+                  rcnn_cpu_to(k->pooled.dtype, args->value[k->dst], n * pooled));
+    }
+    return RCNN_OK;
+}
+
+/* ------------------------------------------------------------- preparing */
+
+static void stem_release(rcnn_kernel *kernel)
+{
+    stem_kernel *k = (stem_kernel *)kernel;
+    rcnn_product_numbers_free(&k->numbers);
+    rcnn_panels_put(k->backend, k->weights);
+    rcnn_free(k);
+}
+
+static bool is_stem(const rcnn_graph *graph, const rcnn_op *op)
+{
+    return op->kind == RCNN_OP_CONV && op->w.kh == KERNEL && op->w.kw == KERNEL && op->w.in == CHANNELS &&
+           graph->values[op->input[0]].desc.dim[3] == CHANNELS && op->u.conv.stride == 2 && op->u.conv.pad == PAD &&
+           op->u.conv.groups == 1 && !op->u.conv.residual && op->rows == RCNN_NO_VALUE && op->w.out % PANEL == 0;
+}
+
+int32_t rcnn_stem_match(const rcnn_backend *backend, const rcnn_graph *graph, int32_t first)
+{
+    const rcnn_op *op = &graph->ops[first];
+    if (first + 1 >= graph->op_count || !is_stem(graph, op)) {
+        return 0;
+    }
+    const rcnn_op *pool = op + 1;
+    const bool pooled = pool->kind == RCNN_OP_MAXPOOL && pool->stage == op->stage && pool->input[0] == op->output[0] &&
+                        pool->u.maxpool.kernel == WINDOW && pool->u.maxpool.stride == 2 && pool->u.maxpool.pad == 1 &&
+                        graph->values[op->output[0]].last_use == first + 1;
+    return pooled && rcnn_product_choose(backend, graph->values[op->input[0]].desc.dtype) ? 2 : 0;
+}
+
+/* Row i of the weights: number i of a patch. */
+static void weight_of(const rcnn_op *op, int32_t o, int32_t i, float *element)
+{
+    const int32_t y = i / STRETCH, x = i % STRETCH / CHANNELS, c = i % STRETCH % CHANNELS;
+    *element = x < KERNEL ? op->w.weights[((o * CHANNELS + c) * KERNEL + y) * KERNEL + x] : 0;
+}
+
+static rcnn_status prepare(stem_kernel *k, const rcnn_graph *graph, int32_t first, rcnn_error *err)
+{
+    const rcnn_op *op = &graph->ops[first];
+    const rcnn_panels_recipe recipe = {.matrices = 1, .rows = PATCH, .type = k->product->weights, .weights = weight_of};
+    k->src = op->input[0];
+    k->dst = op[1].output[0];
+    k->image = graph->values[k->src].desc;
+    k->between = graph->values[op->output[0]].desc;
+    k->pooled = graph->values[k->dst].desc;
+    /* the last patches of a row begin within it and reach past it */
+    const size_t pixels = (size_t)k->image.dim[2] + 2 * RCNN_PRODUCT_ROWS_MAX + STRETCH;
+    k->line_elements = rcnn_aligned_size((PAD + pixels) * CHANNELS);
+    k->row_bytes = rcnn_aligned_size((size_t)k->between.dim[2] * (size_t)k->between.dim[3] *
+                                     rcnn_cpu_element_bytes(k->between.dtype));
+    k->own_bytes = WINDOW * k->row_bytes +
+                   rcnn_aligned_size(KERNEL * k->line_elements * rcnn_cpu_element_bytes(k->product->features));
+    RCNN_TRY(rcnn_panels_get(k->backend, &recipe, op, &k->weights, err));
+    return rcnn_product_numbers_make(graph, op, rcnn_panels_scale(k->weights),
+                                     rcnn_product_unit(&graph->values[op->output[0]]), &k->numbers, err);
+}
+
+rcnn_status rcnn_stem_prepare(rcnn_backend *backend, const rcnn_graph *graph, int32_t first, rcnn_kernel **out,
+                              size_t *scratch_bytes, rcnn_error *err)
+{
+    stem_kernel *k = rcnn_calloc(1, sizeof *k);
+    if (!k) {
+        return rcnn_fail(err, RCNN_ERR_MEMORY, "cpu: out of memory at op '%s'", graph->ops[first].name);
+    }
+    k->head = (rcnn_kernel){.enqueue = stem_enqueue, .release = stem_release};
+    k->backend = backend;
+    k->product = rcnn_product_choose(backend, graph->values[graph->ops[first].input[0]].desc.dtype);
+    k->body = rcnn_cpu_body_of(rcnn_cpu_isa_of(backend));
+    rcnn_status status = prepare(k, graph, first, err);
+    if (status != RCNN_OK) {
+        stem_release(&k->head);
+        return status;
+    }
+    *scratch_bytes = (size_t)rcnn_cpu_threads(backend) * k->own_bytes;
+    *out = &k->head;
+    return RCNN_OK;
+}
