@@ -1,7 +1,7 @@
 /* Runs the op list. As a test: every case on ref, twice (same bytes) and against independent expectations where the op
- * has them, then on every other backend, instruction set level and precision against ref. Backends with memory of their
- * own also record each op and replay the recording with other counts and image sizes. As a benchmark (--bench): the same
- * list, timed. */
+ * has them, then on every other backend, level (instruction set and kind of convolution) and precision against ref.
+ * Backends with memory of their own also record each op and replay the recording with other counts and image sizes. As a
+ * benchmark (--bench): the same list, timed. */
 #include "ops/op_list.h"
 
 #include "base/clock.h"
@@ -11,7 +11,6 @@
 
 #define BENCH_RUNS 20
 #define BENCH_MS   300.0
-#define LEVELS_MAX 3
 
 typedef struct settings {
     op_size size;
@@ -31,6 +30,26 @@ typedef struct target {
     uint32_t precisions; /* bits */
 } target;
 
+/* What the cpu backend is told through the environment. */
+typedef struct level {
+    const char *name;   /* in labels                                                                  */
+    const char *mask;   /* RCNN_CPU_MASK, instruction sets; read when the backend is opened           */
+    const char *method; /* RCNN_CPU_CONV, read when a convolution is prepared; NULL = not set         */
+    bool winograd;      /* convolutions are by Winograd's filtering where that fits                   */
+    bool bf16_products; /* of features other than floats then, on processors that have the product    */
+} level;
+
+static const level PLAIN_LEVEL = {.name = "", .mask = ""};
+
+/* oneDNN's convolutions at every instruction set, then the backend's choice for those that may be Winograd's. */
+static const level CPU_LEVELS[] = {
+    {.name = "c", .mask = "c", .method = "direct"},
+    {.name = "avx2", .mask = "avx2", .method = "direct"},
+    {.name = "avx512", .mask = "avx512", .method = "direct"},
+    {.name = "avx2 winograd", .mask = "avx2", .winograd = true},
+    {.name = "avx512 winograd", .mask = "avx512", .winograd = true, .bf16_products = true},
+};
+
 /* One case of one type; ref holds what every backend must give, or nothing. */
 typedef struct subject {
     const settings *settings;
@@ -39,6 +58,7 @@ typedef struct subject {
     one_op *test;
     one_op_type type;
     const char *mix; /* its name */
+    const level *level;
     one_op_run ref;
 } subject;
 
@@ -88,6 +108,7 @@ static void check_run(const subject *s, const one_op_how *how, void *const *want
         return;
     }
     compared results = {.test = s->test, .type = how->type, .float_output = how->float_output, .got = run->result};
+    results.bf16_products = s->level->bf16_products && s->test->stored[s->test->op.input[0]] != RCNN_F32;
     compare_written(&results);
     if (want) {
         compare_results(&results, want);
@@ -304,37 +325,66 @@ static void bench_backend(const subject *s, const target *on)
 
 /* ------------------------------------------------------------------ list */
 
-/* Instruction set levels to run a backend at; the variable is read when the backend is opened. */
-static int levels_of(const rcnn_backend_vt *vt, const char *levels[LEVELS_MAX])
+static const level *levels_of(const rcnn_backend_vt *vt, int *count)
 {
-    if (strcmp(vt->name, "cpu") != 0) {
-        levels[0] = "";
-        return 1;
+    const bool is_cpu = strcmp(vt->name, "cpu") == 0;
+    *count = is_cpu ? (int)(sizeof CPU_LEVELS / sizeof CPU_LEVELS[0]) : 1;
+    return is_cpu ? CPU_LEVELS : &PLAIN_LEVEL;
+}
+
+/* Whether the cpu backend chooses Winograd's filtering, as src/backend/cpu/winograd.h has it. */
+static bool fits_winograd(const rcnn_op *op)
+{
+    return op->kind == RCNN_OP_CONV && op->w.kh == 3 && op->w.kw == 3 && op->u.conv.stride == 1 &&
+           op->u.conv.pad == 1 && op->u.conv.groups == 1 && op->w.in % 32 == 0 && op->w.out % 32 == 0;
+}
+
+static void enter_level(const level *at)
+{
+    setenv("RCNN_CPU_MASK", at->mask, 1);
+    if (at->method) {
+        setenv("RCNN_CPU_CONV", at->method, 1);
+    } else {
+        unsetenv("RCNN_CPU_CONV");
     }
-    levels[0] = "c";
-    levels[1] = "avx2";
-    levels[2] = "avx512";
-    return 3;
+}
+
+static void leave_level(void)
+{
+    unsetenv("RCNN_CPU_MASK");
+    unsetenv("RCNN_CPU_CONV");
+}
+
+/* The subject at its level. */
+static void run_at(const subject *s, const target *on)
+{
+    const char *name = s->level->name;
+    char text[192];
+    snprintf(text, sizeof text, "%s on %s%s%s%s%s%s%s", s->label, on->vt->name, name[0] ? " " : "", name,
+             s->type != ONE_OP_F32 ? " " : "", s->type != ONE_OP_F32 ? one_op_type_name(s->type) : "",
+             s->mix[0] ? ", " : "", s->mix);
+    current_case = text;
+    enter_level(s->level);
+    if (!s->settings->bench) {
+        check_backend(s, on);
+    } else if (s->c->want == RCNN_OK) {
+        bench_backend(s, on);
+    }
+    leave_level();
+    current_case = s->label;
 }
 
 static void run_on(const subject *s, const target *on)
 {
-    const char *levels[LEVELS_MAX];
-    int count = levels_of(on->vt, levels);
-    char text[192];
+    int count;
+    const level *levels = levels_of(on->vt, &count);
     for (int i = 0; i < count; i++) {
-        snprintf(text, sizeof text, "%s on %s%s%s%s%s%s%s", s->label, on->vt->name, levels[i][0] ? " " : "", levels[i],
-                 s->type != ONE_OP_F32 ? " " : "", s->type != ONE_OP_F32 ? one_op_type_name(s->type) : "",
-                 s->mix[0] ? ", " : "", s->mix);
-        current_case = text;
-        setenv("RCNN_CPU_MASK", levels[i], 1);
-        if (!s->settings->bench) {
-            check_backend(s, on);
-        } else if (s->c->want == RCNN_OK) {
-            bench_backend(s, on);
+        if (!levels[i].winograd || fits_winograd(&s->test->op)) {
+            subject at = *s;
+            at.level = &levels[i];
+            run_at(&at, on);
         }
     }
-    current_case = s->label;
 }
 
 /* The target computes in the type, and with images as wide as this op's. */
