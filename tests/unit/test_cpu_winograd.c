@@ -1,0 +1,495 @@
+/* Winograd's filtering on the cpu backend: how exact every body is (winograd.h) against convolutions in double, for all
+ * kinds of features; values that are not finite; both ways of sharing the work; what is prepared, shared and given back.
+ * Bodies that the processor lacks are left out, whatever the backend would choose. */
+#include "harness.h"
+
+#include "backend/cpu/onednn.h"
+#include "backend/cpu/winograd.h"
+#include "backend/cpu/winograd_filters.h"
+#include "base/memory.h"
+#include "ops/op_cases.h"
+
+/* not in builds for other processors or by compilers without the instructions */
+#pragma weak rcnn_winograd_avx2
+#pragma weak rcnn_winograd_avx512
+#pragma weak rcnn_winograd_avx512_bf16
+
+typedef struct named_body {
+    const char *name;
+    const rcnn_winograd_body *body;
+    double least, most; /* error over result, both root mean square: BF16 must not be more exact than its products */
+} named_body;
+
+enum { BODIES = 3 };
+
+static const named_body ALL_BODIES[BODIES] = {{"avx2", &rcnn_winograd_avx2, 0, 3e-6},
+                                              {"avx512", &rcnn_winograd_avx512, 0, 3e-6},
+                                              {"avx512_bf16", &rcnn_winograd_avx512_bf16, 1e-4, 0.015}};
+
+static bool processor_has(int32_t body)
+{
+#if defined(__x86_64__)
+    const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
+    const bool has[BODIES] = {__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), has_avx512,
+                              has_avx512 && __builtin_cpu_supports("avx512bf16")};
+    return has[body];
+#else
+    (void)body;
+    return false;
+#endif
+}
+
+/* Those that run here into bodies[BODIES]; their number. Without any the program ends as skipped. */
+static int32_t find_bodies(named_body *bodies)
+{
+    int32_t count = 0;
+    for (int32_t i = 0; i < BODIES; i++) {
+        if (ALL_BODIES[i].body && processor_has(i)) {
+            bodies[count++] = ALL_BODIES[i];
+        } else {
+            fprintf(stderr, "left out %s: %s\n", ALL_BODIES[i].name,
+                    ALL_BODIES[i].body ? "the processor lacks the instructions" : "not in this build");
+        }
+    }
+    if (count == 0) {
+        SKIP("no body of Winograd's filtering runs here");
+    }
+    return count;
+}
+
+/* --------------------------------------------------------------- running */
+
+typedef struct conv_shape {
+    int32_t n, h, w, in, out;
+    bool relu, residual;
+} conv_shape;
+
+static void build_conv(one_op *t, const conv_shape *s)
+{
+    one_op_begin(t, RCNN_OP_CONV, 77);
+    t->op.u.conv.stride = 1;
+    t->op.u.conv.pad = 1;
+    t->op.u.conv.groups = 1;
+    t->op.u.conv.relu = s->relu;
+    t->op.u.conv.residual = s->residual;
+    one_op_activation(t, "src", (const int32_t[4]){s->n, s->h, s->w, s->in}, -1, 1);
+    if (s->residual) {
+        one_op_activation(t, "residual", (const int32_t[4]){s->n, s->h, s->w, s->out}, -1, 1);
+        t->op.inplace = 1;
+    }
+    one_op_weights(t, s->out, s->in, 3, 3);
+    one_op_output(t, "dst", RCNN_F32, 4, (const int32_t[4]){s->n, s->h, s->w, s->out});
+    one_op_end(t);
+}
+
+/* Opens the op, and puts a kernel of the body in the place of the backend's own. */
+static rcnn_status open_with(const one_op *t, const rcnn_winograd_body *body, const one_op_how *how, one_op_run *run,
+                             rcnn_error *err)
+{
+    const rcnn_backend_vt *vt = &rcnn_backend_cpu;
+    RCNN_TRY(one_op_open_as(t, vt, how, run, err));
+    vt->release(run->kernel);
+    vt->release_memory(run->backend, run->scratch);
+    run->kernel = NULL;
+    run->scratch = NULL;
+    RCNN_TRY(rcnn_winograd_prepare(run->backend, body, &run->graph, &run->graph.ops[0], &run->kernel,
+                                   &run->scratch_bytes, err));
+    return vt->alloc(run->backend, run->scratch_bytes, &run->scratch, err);
+}
+
+/* Results are in run->result, as floats. *run is to be closed even after a failure. */
+static bool run_with(const one_op *t, const named_body *with, const one_op_how *how, one_op_run *run)
+{
+    rcnn_error err = {0};
+    rcnn_status status = open_with(t, with->body, how, run, &err);
+    status = status == RCNN_OK ? one_op_load(run, &err) : status;
+    status = status == RCNN_OK ? one_op_enqueue(run, &err) : status;
+    status = status == RCNN_OK ? one_op_fetch(run, &err) : status;
+    CHECK_MSG(status == RCNN_OK, "%s: %s", with->name, err.message);
+    return status == RCNN_OK;
+}
+
+/* ----------------------------------------------------------------- error */
+
+static void check_error(const one_op *t, const named_body *with, const one_op_run *run)
+{
+    const float *got = run->result[0];
+    double errors = 0, results = 0;
+    for (size_t e = 0; e < one_op_elements(t, t->op.output[0]); e++) {
+        const double want = op_expectation(t, e);
+        errors += ((double)got[e] - want) * ((double)got[e] - want);
+        results += want * want;
+    }
+    const double relative = sqrt(errors / results);
+    CHECK_MSG(relative >= with->least && relative < with->most,
+              "%s, %d-%d%s%s: error %.3g of the result, want %.3g to %.3g", with->name, t->op.w.in, t->op.w.out,
+              t->op.u.conv.relu ? " relu" : "", t->op.u.conv.residual ? " residual" : "", relative, with->least,
+              with->most);
+}
+
+static void check_shape(const conv_shape *shape, const named_body *with)
+{
+    const one_op_how how = {.threads = 2}, inplace = {.threads = 2, .inplace = true};
+    one_op t;
+    one_op_run run;
+    build_conv(&t, shape);
+    if (run_with(&t, with, &how, &run)) {
+        check_error(&t, with, &run);
+    }
+    one_op_close(&run);
+    if (shape->residual) {
+        if (run_with(&t, with, &inplace, &run)) {
+            check_error(&t, with, &run);
+        }
+        one_op_close(&run);
+    }
+    one_op_free(&t);
+}
+
+TEST(errors_are_those_of_the_products)
+{
+    static const conv_shape shapes[] = {{2, 9, 11, 32, 64, false, false}, {1, 8, 8, 64, 64, true, false},
+                                        {1, 10, 7, 64, 32, false, true},  {1, 13, 6, 32, 96, true, true},
+                                        {3, 1, 1, 32, 32, false, false},  {1, 44, 44, 32, 32, true, false}};
+    named_body bodies[BODIES];
+    const int32_t count = find_bodies(bodies);
+    for (int32_t b = 0; b < count; b++) {
+        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+            check_shape(&shapes[s], &bodies[b]);
+        }
+    }
+}
+
+/* ----------------------------------------------------------------- types */
+
+/* The largest distance from the right result, and the root mean square. */
+typedef struct distance {
+    double most, mean;
+} distance;
+
+/* That of the sums is as in tests/ops/compare.c; a type of results adds its rounding. */
+static distance distance_allowed(rcnn_dtype stored, float scale, const named_body *with)
+{
+    const bool bf16 = with->body->factors == RCNN_BF16;
+    const distance sums = bf16 ? (distance){0.07, 0.011} : (distance){2e-5, 3e-6};
+    switch (stored) {
+    case RCNN_I8:
+    case RCNN_U8: /* rounding to a step is even over +-1/2, so 0.29 of it on the average */
+        return (distance){sums.most + 0.5 * (double)scale, sums.mean + 0.31 * (double)scale};
+    case RCNN_BF16: /* half of the last of 8 bits, of results that are below 4 and most of them below 1 */
+        return (distance){sums.most + 0x1p-7, sums.mean + 0x1p-9};
+    default:
+        return sums;
+    }
+}
+
+/* What the type can hold of it. */
+static double held(rcnn_dtype stored, double scale, double value)
+{
+    const double low = stored == RCNN_I8 ? -127 : 0;
+    const double high = stored == RCNN_I8 ? 127 : 255;
+    return stored == RCNN_I8 || stored == RCNN_U8 ? fmin(fmax(value, low * scale), high * scale) : value;
+}
+
+static void check_distance(const one_op *t, const named_body *with, const one_op_run *run, const char *mix)
+{
+    const rcnn_value_id dst = t->op.output[0];
+    const distance allowed = distance_allowed(t->stored[dst], t->scale[dst], with);
+    const size_t elements = one_op_elements(t, dst);
+    const float *got = run->result[0];
+    double most = 0, squares = 0;
+    for (size_t e = 0; e < elements; e++) {
+        const double want = held(t->stored[dst], (double)t->scale[dst], op_expectation(t, e));
+        const double gap = fabs((double)got[e] - want);
+        most = gap <= most ? most : gap; /* NaN stays */
+        squares += gap * gap;
+    }
+    const double mean = sqrt(squares / (double)elements);
+    CHECK_MSG(most <= allowed.most && mean <= allowed.mean,
+              "%s, %s: off by %.3g, %.3g on the average; allowed %.3g, %.3g", with->name, mix, most, mean, allowed.most,
+              allowed.mean);
+}
+
+/* False when there is no such mix. */
+static bool check_mix(one_op_type type, int32_t mix, bool relu, const named_body *with)
+{
+    const conv_shape shape = {1, 9, 10, 64, 32, relu, true};
+    const one_op_how how = {.threads = 2, .type = type};
+    one_op t;
+    one_op_run run;
+    build_conv(&t, &shape);
+    const bool there = one_op_round(&t, type, mix);
+    if (there) {
+        const char *name = one_op_mix_name(&t, type, mix);
+        if (run_with(&t, with, &how, &run)) {
+            check_distance(&t, with, &run, name[0] ? name : one_op_type_name(type));
+        }
+        one_op_close(&run);
+    }
+    one_op_free(&t);
+    return there;
+}
+
+TEST(features_of_all_types)
+{
+    named_body bodies[BODIES];
+    const int32_t count = find_bodies(bodies);
+    for (int32_t b = 0; b < count; b++) {
+        for (int32_t relu = 0; relu < 2; relu++) {
+            CHECK(check_mix(ONE_OP_BF16, 0, relu, &bodies[b]));
+            int32_t mixes = 0;
+            while (check_mix(ONE_OP_INT8, mixes, relu, &bodies[b])) {
+                mixes++;
+            }
+            CHECK(mixes > 0);
+        }
+    }
+}
+
+/* ------------------------------------------------------------ not finite */
+
+/* One input of a 12x12 map is `value`: the outputs that it is a factor of, and those of its tile only, may tell. */
+static void check_not_finite(float value, bool relu, one_op_type type, const named_body *with)
+{
+    enum { SIDE = 12, CHANNELS = 32, AT_Y = 5, AT_X = 7 };
+    const conv_shape shape = {1, SIDE, SIDE, CHANNELS, CHANNELS, relu, false};
+    const one_op_how how = {.threads = 2, .type = type};
+    one_op t;
+    one_op_run run;
+    size_t swallowed = 0, spread = 0;
+    build_conv(&t, &shape);
+    CHECK(one_op_round(&t, type, 0));
+    ((float *)t.data[t.op.input[0]])[(AT_Y * SIDE + AT_X) * CHANNELS + 3] = value;
+    if (run_with(&t, with, &how, &run)) {
+        for (int32_t e = 0; e < SIDE * SIDE * CHANNELS; e++) {
+            const int32_t y = e / CHANNELS / SIDE, x = e / CHANNELS % SIDE;
+            const bool finite = isfinite(((const float *)run.result[0])[e]);
+            swallowed += finite && abs(y - AT_Y) <= 1 && abs(x - AT_X) <= 1;
+            spread += !finite && (y < 4 || y >= 8 || x < 4); /* tiles that do not reach the input */
+        }
+    }
+    CHECK_MSG(swallowed == 0, "%s: %zu outputs of %g are finite", with->name, swallowed, (double)value);
+    CHECK_MSG(spread == 0, "%s: %zu outputs far from %g are not finite", with->name, spread, (double)value);
+    one_op_close(&run);
+    one_op_free(&t);
+}
+
+/* A ReLU may make minus infinity zero, as it does to that of a convolution; NaN stays. */
+TEST(what_is_not_finite_shows)
+{
+    named_body bodies[BODIES];
+    const int32_t count = find_bodies(bodies);
+    for (int32_t b = 0; b < count; b++) {
+        check_not_finite(NAN, true, ONE_OP_F32, &bodies[b]);
+        check_not_finite(NAN, true, ONE_OP_BF16, &bodies[b]);
+        check_not_finite(-NAN, true, ONE_OP_F32, &bodies[b]);
+        check_not_finite(INFINITY, false, ONE_OP_F32, &bodies[b]);
+        check_not_finite(-INFINITY, false, ONE_OP_BF16, &bodies[b]);
+    }
+}
+
+/* --------------------------------------------------------------- threads */
+
+/* One thread goes block by block, many take pieces of blocks: 121 tiles are 5 blocks of 28 at least. */
+TEST(same_bytes_with_any_number_of_threads)
+{
+    static const int32_t threads[] = {2, 3, 8};
+    const conv_shape shape = {1, 44, 43, 32, 96, true, false};
+    named_body bodies[BODIES];
+    const int32_t count = find_bodies(bodies);
+    one_op t;
+    build_conv(&t, &shape);
+    const size_t bytes = t.graph.values[t.op.output[0]].bytes;
+    for (int32_t b = 0; b < count; b++) {
+        one_op_run one, many;
+        bool good = run_with(&t, &bodies[b], &(const one_op_how){.threads = 1}, &one);
+        for (size_t i = 0; good && i < sizeof threads / sizeof *threads; i++) {
+            if (run_with(&t, &bodies[b], &(const one_op_how){.threads = threads[i]}, &many)) {
+                CHECK_MSG(memcmp(one.result[0], many.result[0], bytes) == 0, "%s: %d threads", bodies[b].name,
+                          threads[i]);
+            }
+            one_op_close(&many);
+        }
+        one_op_close(&one);
+    }
+    one_op_free(&t);
+}
+
+/* ------------------------------------------------------------- preparing */
+
+static rcnn_backend *open_backend(void)
+{
+    const rcnn_backend_options options = {.num_threads = 1};
+    rcnn_backend *backend = NULL;
+    rcnn_error err = {0};
+    CHECK_OK(rcnn_backend_cpu.open(&options, &backend, &err), err);
+    return backend;
+}
+
+static rcnn_kernel *prepare_with(rcnn_backend *backend, const rcnn_winograd_body *body, const one_op *t)
+{
+    rcnn_kernel *kernel = NULL;
+    size_t scratch = 0;
+    rcnn_error err = {0};
+    CHECK_OK(rcnn_winograd_prepare(backend, body, &t->graph, &t->graph.ops[0], &kernel, &scratch, &err), err);
+    return kernel;
+}
+
+/* Prepares with the nth allocation failing; its status. Nothing is kept in the backend. */
+static rcnn_status prepare_failing(uint64_t nth, const rcnn_winograd_body *body, const one_op *t)
+{
+    rcnn_backend *backend = open_backend();
+    rcnn_kernel *kernel = NULL;
+    size_t scratch = 0;
+    rcnn_error err = {0};
+    rcnn_memory_fail_from(nth);
+    rcnn_status status = rcnn_winograd_prepare(backend, body, &t->graph, &t->graph.ops[0], &kernel, &scratch, &err);
+    rcnn_memory_fail_from(0);
+    CHECK_MSG(status == RCNN_OK || (strstr(err.message, t->op.name) && !kernel), "allocation %d: '%s'", (int)nth,
+              err.message);
+    rcnn_backend_cpu.release(kernel);
+    CHECK_MSG(*rcnn_cpu_winograd_filters(backend) == NULL, "allocation %d: filters are left", (int)nth);
+    rcnn_backend_cpu.close(backend);
+    return status;
+}
+
+TEST(failed_allocations_are_statuses)
+{
+    const conv_shape shape = {1, 5, 6, 32, 32, false, false};
+    named_body bodies[BODIES];
+    const int32_t count = find_bodies(bodies);
+    one_op t;
+    build_conv(&t, &shape);
+    for (int32_t b = 0; b < count; b++) {
+        for (uint64_t nth = 1; nth <= 5; nth++) { /* kernel, bias, zeros, entry of filters, filters */
+            const rcnn_status status = prepare_failing(nth, bodies[b].body, &t);
+            CHECK_MSG(status == RCNN_ERR_MEMORY, "%s, allocation %d: status %d", bodies[b].name, (int)nth, (int)status);
+        }
+        CHECK(prepare_failing(6, bodies[b].body, &t) == RCNN_OK);
+    }
+    one_op_free(&t);
+}
+
+/* Allocations that preparing takes. */
+static uint64_t allocations_of(rcnn_backend *backend, const rcnn_winograd_body *body, const one_op *t,
+                               rcnn_kernel **kernel)
+{
+    const uint64_t before = rcnn_memory_allocation_count();
+    *kernel = prepare_with(backend, body, t);
+    return rcnn_memory_allocation_count() - before;
+}
+
+enum { ALLOCATIONS = 5, OWN_ALLOCATIONS = 3 }; /* of a kernel with filters of its own: see above; with shared ones */
+
+/* t[1] is another shape of t[0]'s layer while its weights are the same, then another layer. */
+static void check_sharing(const rcnn_winograd_body *body, one_op t[2])
+{
+    rcnn_backend *backend = open_backend();
+    rcnn_kernel *first, *second, *other;
+    const rcnn_op_weights own = t[1].graph.ops[0].w;
+    CHECK(allocations_of(backend, body, &t[0], &first) == ALLOCATIONS);
+    const rcnn_winograd_filters *shared = *rcnn_cpu_winograd_filters(backend);
+    t[1].graph.ops[0].w = t[0].graph.ops[0].w;
+    CHECK(allocations_of(backend, body, &t[1], &second) == OWN_ALLOCATIONS);
+    CHECK(*rcnn_cpu_winograd_filters(backend) == shared);
+    t[1].graph.ops[0].w = own;
+    CHECK(allocations_of(backend, body, &t[1], &other) == ALLOCATIONS);
+    rcnn_backend_cpu.release(other);
+    rcnn_backend_cpu.release(first);
+    CHECK(*rcnn_cpu_winograd_filters(backend) == shared); /* the second's still */
+    rcnn_backend_cpu.release(second);
+    CHECK(*rcnn_cpu_winograd_filters(backend) == NULL);
+    rcnn_backend_cpu.close(backend);
+}
+
+TEST(kernels_of_one_layer_share_filters)
+{
+    const conv_shape shapes[] = {{1, 5, 6, 32, 32, false, false}, {1, 8, 9, 32, 32, true, false}};
+    named_body bodies[BODIES];
+    const int32_t count = find_bodies(bodies);
+    one_op t[2];
+    build_conv(&t[0], &shapes[0]);
+    build_conv(&t[1], &shapes[1]);
+    for (int32_t b = 0; b < count; b++) {
+        check_sharing(bodies[b].body, t);
+    }
+    one_op_free(&t[0]);
+    one_op_free(&t[1]);
+}
+
+TEST(products_of_another_type_have_filters_of_their_own)
+{
+    const conv_shape shape = {1, 5, 6, 32, 32, false, false};
+    named_body bodies[BODIES];
+    const int32_t count = find_bodies(bodies);
+    rcnn_backend *backend = open_backend();
+    one_op t;
+    build_conv(&t, &shape);
+    for (int32_t b = 1; b < count; b++) {
+        const bool alike = bodies[b].body->factors == bodies[0].body->factors;
+        rcnn_kernel *first, *second;
+        CHECK(allocations_of(backend, bodies[0].body, &t, &first) == ALLOCATIONS);
+        CHECK(allocations_of(backend, bodies[b].body, &t, &second) == (alike ? OWN_ALLOCATIONS : ALLOCATIONS));
+        rcnn_backend_cpu.release(first);
+        rcnn_backend_cpu.release(second);
+    }
+    rcnn_backend_cpu.close(backend);
+    one_op_free(&t);
+}
+
+/* -------------------------------------------------------------- choosing */
+
+typedef struct conv_form {
+    int32_t kernel, stride, pad, groups, in, out;
+} conv_form;
+
+/* What the backend takes for a convolution of features 8x8. */
+static const rcnn_winograd_body *chosen(const conv_form *form, rcnn_dtype src)
+{
+    const rcnn_backend_options options = {.num_threads = 1};
+    rcnn_value values[1] = {{.desc = {.dtype = src, .rank = 4, .dim = {1, 8, 8, form->in}}}};
+    const rcnn_graph graph = {.values = values, .value_count = 1};
+    rcnn_op op = {.kind = RCNN_OP_CONV, .input = {0}, .input_count = 1};
+    rcnn_backend *backend = NULL;
+    rcnn_error err = {0};
+    op.w = (rcnn_op_weights){.kh = form->kernel, .kw = form->kernel, .in = form->in / form->groups, .out = form->out};
+    op.u.conv.stride = form->stride;
+    op.u.conv.pad = form->pad;
+    op.u.conv.groups = form->groups;
+    CHECK_OK(rcnn_backend_cpu.open(&options, &backend, &err), err);
+    const rcnn_winograd_body *body = backend ? rcnn_winograd_choose(backend, &graph, &op) : NULL;
+    rcnn_backend_cpu.close(backend);
+    return body;
+}
+
+static void check_masks(const conv_form *fits)
+{
+    setenv("RCNN_CPU_MASK", "avx2", 1);
+    CHECK(chosen(fits, RCNN_F32) == &rcnn_winograd_avx2 && !chosen(fits, RCNN_BF16) && !chosen(fits, RCNN_U8));
+    setenv("RCNN_CPU_MASK", "c", 1);
+    CHECK(!chosen(fits, RCNN_F32));
+    unsetenv("RCNN_CPU_MASK");
+}
+
+TEST(only_what_fits_is_chosen)
+{
+    static const conv_form others[] = {{1, 1, 0, 1, 32, 32}, {3, 2, 1, 1, 32, 32}, {3, 1, 0, 1, 32, 32},
+                                       {3, 1, 1, 2, 64, 64}, {3, 1, 1, 1, 48, 32}, {3, 1, 1, 1, 32, 16}};
+    const conv_form fits = {3, 1, 1, 1, 32, 64};
+    named_body bodies[BODIES];
+    const int32_t count = find_bodies(bodies);
+    unsetenv("RCNN_CPU_MASK");
+    unsetenv("RCNN_CPU_CONV");
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        CHECK_MSG(!chosen(&others[i], RCNN_F32), "convolution %zu", i);
+    }
+    const rcnn_winograd_body *bf16_body = count == BODIES && !rcnn_onednn_has_amx() ? &rcnn_winograd_avx512_bf16 : NULL;
+    CHECK(chosen(&fits, RCNN_F32) == (count > 1 ? &rcnn_winograd_avx512 : &rcnn_winograd_avx2));
+    CHECK(chosen(&fits, RCNN_BF16) == bf16_body && chosen(&fits, RCNN_I8) == bf16_body);
+    setenv("RCNN_CPU_CONV", "direct", 1);
+    CHECK(!chosen(&fits, RCNN_F32) && !chosen(&fits, RCNN_BF16));
+    unsetenv("RCNN_CPU_CONV");
+    check_masks(&fits);
+}
+
+TEST_MAIN
