@@ -62,6 +62,7 @@ static int32_t find_bodies(named_body *bodies)
 typedef struct conv_shape {
     int32_t n, h, w, in, out;
     bool relu, residual;
+    int32_t live; /* rows of n that a packed value has in use; 0 = not packed */
 } conv_shape;
 
 static void build_conv(one_op *t, const conv_shape *s)
@@ -76,6 +77,9 @@ static void build_conv(one_op *t, const conv_shape *s)
     if (s->residual) {
         one_op_activation(t, "residual", (const int32_t[4]){s->n, s->h, s->w, s->out}, -1, 1);
         t->op.inplace = 1;
+    }
+    if (s->live) {
+        one_op_counts(t, 1, &s->live, true);
     }
     one_op_weights(t, s->out, s->in, 3, 3);
     one_op_output(t, "dst", RCNN_F32, 4, (const int32_t[4]){s->n, s->h, s->w, s->out});
@@ -148,9 +152,9 @@ static void check_shape(const conv_shape *shape, const named_body *with)
 
 TEST(errors_are_those_of_the_products)
 {
-    static const conv_shape shapes[] = {{2, 9, 11, 32, 64, false, false}, {1, 8, 8, 64, 64, true, false},
-                                        {1, 10, 7, 64, 32, false, true},  {1, 13, 6, 32, 96, true, true},
-                                        {3, 1, 1, 32, 32, false, false},  {1, 44, 44, 32, 32, true, false}};
+    static const conv_shape shapes[] = {{2, 9, 11, 32, 64, false, false, 0}, {1, 8, 8, 64, 64, true, false, 0},
+                                        {1, 10, 7, 64, 32, false, true, 0},  {1, 13, 6, 32, 96, true, true, 0},
+                                        {3, 1, 1, 32, 32, false, false, 0},  {1, 44, 44, 32, 32, true, false, 0}};
     named_body bodies[BODIES];
     const int32_t count = find_bodies(bodies);
     for (int32_t b = 0; b < count; b++) {
@@ -213,7 +217,7 @@ static void check_distance(const one_op *t, const named_body *with, const one_op
 /* False when there is no such mix. */
 static bool check_mix(one_op_type type, int32_t mix, bool relu, const named_body *with)
 {
-    const conv_shape shape = {1, 9, 10, 64, 32, relu, true};
+    const conv_shape shape = {1, 9, 10, 64, 32, relu, true, 0};
     const one_op_how how = {.threads = 2, .type = type};
     one_op t;
     one_op_run run;
@@ -252,7 +256,7 @@ TEST(features_of_all_types)
 static void check_not_finite(float value, bool relu, one_op_type type, const named_body *with)
 {
     enum { SIDE = 12, CHANNELS = 32, AT_Y = 5, AT_X = 7 };
-    const conv_shape shape = {1, SIDE, SIDE, CHANNELS, CHANNELS, relu, false};
+    const conv_shape shape = {1, SIDE, SIDE, CHANNELS, CHANNELS, relu, false, 0};
     const one_op_how how = {.threads = 2, .type = type};
     one_op t;
     one_op_run run;
@@ -288,13 +292,42 @@ TEST(what_is_not_finite_shows)
     }
 }
 
+/* ----------------------------------------------------------- packed rows */
+
+/* Rows past the count keep the bytes that one_op_load fills outputs with; 5 of 60 rows, 4 tiles each, end within a block. */
+TEST(rows_past_the_count_are_not_written)
+{
+    enum { ROWS = 60, LIVE = 5 };
+    const conv_shape shape = {ROWS, 5, 6, 32, 32, true, false, LIVE};
+    const size_t row = (size_t)shape.h * (size_t)shape.w * (size_t)shape.out;
+    named_body bodies[BODIES];
+    const int32_t count = find_bodies(bodies);
+    one_op t;
+    build_conv(&t, &shape);
+    for (int32_t b = 0; b < count; b++) {
+        for (int32_t threads = 1; threads <= 8; threads += 7) { /* both ways of sharing the work */
+            const one_op_how how = {.threads = threads};
+            one_op_run run;
+            size_t wrong = 0;
+            const bool good = run_with(&t, &bodies[b], &how, &run);
+            for (size_t e = 0; good && e < ROWS * row; e++) {
+                const bool written = ((const uint32_t *)run.result[0])[e] != UINT32_MAX;
+                wrong += written != (e < LIVE * row);
+            }
+            CHECK_MSG(wrong == 0, "%s, %d threads: %zu elements", bodies[b].name, threads, wrong);
+            one_op_close(&run);
+        }
+    }
+    one_op_free(&t);
+}
+
 /* --------------------------------------------------------------- threads */
 
 /* One thread goes block by block, many take pieces of blocks: 121 tiles are 5 blocks of 28 at least. */
 TEST(same_bytes_with_any_number_of_threads)
 {
     static const int32_t threads[] = {2, 3, 8};
-    const conv_shape shape = {1, 44, 43, 32, 96, true, false};
+    const conv_shape shape = {1, 44, 43, 32, 96, true, false, 0};
     named_body bodies[BODIES];
     const int32_t count = find_bodies(bodies);
     one_op t;
@@ -355,7 +388,7 @@ static rcnn_status prepare_failing(uint64_t nth, const rcnn_winograd_body *body,
 
 TEST(failed_allocations_are_statuses)
 {
-    const conv_shape shape = {1, 5, 6, 32, 32, false, false};
+    const conv_shape shape = {1, 5, 6, 32, 32, false, false, 0};
     named_body bodies[BODIES];
     const int32_t count = find_bodies(bodies);
     one_op t;
@@ -404,7 +437,7 @@ static void check_sharing(const rcnn_winograd_body *body, one_op t[2])
 
 TEST(kernels_of_one_layer_share_filters)
 {
-    const conv_shape shapes[] = {{1, 5, 6, 32, 32, false, false}, {1, 8, 9, 32, 32, true, false}};
+    const conv_shape shapes[] = {{1, 5, 6, 32, 32, false, false, 0}, {1, 8, 9, 32, 32, true, false, 0}};
     named_body bodies[BODIES];
     const int32_t count = find_bodies(bodies);
     one_op t[2];
@@ -419,7 +452,7 @@ TEST(kernels_of_one_layer_share_filters)
 
 TEST(products_of_another_type_have_filters_of_their_own)
 {
-    const conv_shape shape = {1, 5, 6, 32, 32, false, false};
+    const conv_shape shape = {1, 5, 6, 32, 32, false, false, 0};
     named_body bodies[BODIES];
     const int32_t count = find_bodies(bodies);
     rcnn_backend *backend = open_backend();
