@@ -5,14 +5,14 @@
 
 #include "backend/cpu/onednn.h"
 #include "backend/cpu/winograd.h"
-#include "backend/cpu/winograd_filters.h"
+#include "backend/cpu/panels.h"
 #include "base/memory.h"
 #include "ops/op_cases.h"
 
 /* not in builds for other processors or by compilers without the instructions */
 #pragma weak rcnn_winograd_avx2
 #pragma weak rcnn_winograd_avx512
-#pragma weak rcnn_winograd_avx512_bf16
+#pragma weak rcnn_winograd_bf16
 
 typedef struct named_body {
     const char *name;
@@ -24,7 +24,7 @@ enum { BODIES = 3 };
 
 static const named_body ALL_BODIES[BODIES] = {{"avx2", &rcnn_winograd_avx2, 0, 3e-6},
                                               {"avx512", &rcnn_winograd_avx512, 0, 3e-6},
-                                              {"avx512_bf16", &rcnn_winograd_avx512_bf16, 1e-4, 0.015}};
+                                              {"avx512_bf16", &rcnn_winograd_bf16, 1e-4, 0.015}};
 
 static bool processor_has(int32_t body)
 {
@@ -174,7 +174,7 @@ typedef struct distance {
 /* That of the sums is as in tests/ops/compare.c; a type of results adds its rounding. */
 static distance distance_allowed(rcnn_dtype stored, float scale, const named_body *with)
 {
-    const bool bf16 = with->body->factors == RCNN_BF16;
+    const bool bf16 = with->body->product->features == RCNN_BF16;
     const distance sums = bf16 ? (distance){0.07, 0.011} : (distance){2e-5, 3e-6};
     switch (stored) {
     case RCNN_I8:
@@ -378,6 +378,10 @@ static rcnn_kernel *prepare_with(rcnn_backend *backend, const rcnn_winograd_body
     return kernel;
 }
 
+/* Of a kernel whose filters are its own: kernel, zeros, numbers, and the filters' entry, data and scales; of one with shared
+ * filters. */
+enum { ALLOCATIONS = 6, OWN_ALLOCATIONS = 3 };
+
 /* Prepares with the nth allocation failing; its status. Nothing is kept in the backend. */
 static rcnn_status prepare_failing(uint64_t nth, const rcnn_winograd_body *body, const one_op *t)
 {
@@ -391,7 +395,7 @@ static rcnn_status prepare_failing(uint64_t nth, const rcnn_winograd_body *body,
     CHECK_MSG(status == RCNN_OK || (strstr(err.message, t->op.name) && !kernel), "allocation %d: '%s'", (int)nth,
               err.message);
     rcnn_backend_cpu.release(kernel);
-    CHECK_MSG(*rcnn_cpu_winograd_filters(backend) == NULL, "allocation %d: filters are left", (int)nth);
+    CHECK_MSG(*rcnn_cpu_panels(backend) == NULL, "allocation %d: filters are left", (int)nth);
     rcnn_backend_cpu.close(backend);
     return status;
 }
@@ -404,11 +408,11 @@ TEST(failed_allocations_are_statuses)
     one_op t;
     build_conv(&t, &shape);
     for (int32_t b = 0; b < count; b++) {
-        for (uint64_t nth = 1; nth <= 5; nth++) { /* kernel, bias, zeros, entry of filters, filters */
+        for (uint64_t nth = 1; nth <= ALLOCATIONS; nth++) {
             const rcnn_status status = prepare_failing(nth, bodies[b].body, &t);
             CHECK_MSG(status == RCNN_ERR_MEMORY, "%s, allocation %d: status %d", bodies[b].name, (int)nth, (int)status);
         }
-        CHECK(prepare_failing(6, bodies[b].body, &t) == RCNN_OK);
+        CHECK(prepare_failing(ALLOCATIONS + 1, bodies[b].body, &t) == RCNN_OK);
     }
     one_op_free(&t);
 }
@@ -422,8 +426,6 @@ static uint64_t allocations_of(rcnn_backend *backend, const rcnn_winograd_body *
     return rcnn_memory_allocation_count() - before;
 }
 
-enum { ALLOCATIONS = 5, OWN_ALLOCATIONS = 3 }; /* of a kernel with filters of its own: see above; with shared ones */
-
 /* t[1] is another shape of t[0]'s layer while its weights are the same, then another layer. */
 static void check_sharing(const rcnn_winograd_body *body, one_op t[2])
 {
@@ -431,17 +433,17 @@ static void check_sharing(const rcnn_winograd_body *body, one_op t[2])
     rcnn_kernel *first, *second, *other;
     const rcnn_op_weights own = t[1].graph.ops[0].w;
     CHECK(allocations_of(backend, body, &t[0], &first) == ALLOCATIONS);
-    const rcnn_winograd_filters *shared = *rcnn_cpu_winograd_filters(backend);
+    const rcnn_panels *shared = *rcnn_cpu_panels(backend);
     t[1].graph.ops[0].w = t[0].graph.ops[0].w;
     CHECK(allocations_of(backend, body, &t[1], &second) == OWN_ALLOCATIONS);
-    CHECK(*rcnn_cpu_winograd_filters(backend) == shared);
+    CHECK(*rcnn_cpu_panels(backend) == shared);
     t[1].graph.ops[0].w = own;
     CHECK(allocations_of(backend, body, &t[1], &other) == ALLOCATIONS);
     rcnn_backend_cpu.release(other);
     rcnn_backend_cpu.release(first);
-    CHECK(*rcnn_cpu_winograd_filters(backend) == shared); /* the second's still */
+    CHECK(*rcnn_cpu_panels(backend) == shared); /* the second's still */
     rcnn_backend_cpu.release(second);
-    CHECK(*rcnn_cpu_winograd_filters(backend) == NULL);
+    CHECK(*rcnn_cpu_panels(backend) == NULL);
     rcnn_backend_cpu.close(backend);
 }
 
@@ -469,7 +471,7 @@ TEST(products_of_another_type_have_filters_of_their_own)
     one_op t;
     build_conv(&t, &shape);
     for (int32_t b = 1; b < count; b++) {
-        const bool alike = bodies[b].body->factors == bodies[0].body->factors;
+        const bool alike = bodies[b].body->product->features == bodies[0].body->product->features;
         rcnn_kernel *first, *second;
         CHECK(allocations_of(backend, bodies[0].body, &t, &first) == ALLOCATIONS);
         CHECK(allocations_of(backend, bodies[b].body, &t, &second) == (alike ? OWN_ALLOCATIONS : ALLOCATIONS));
@@ -526,7 +528,7 @@ TEST(only_what_fits_is_chosen)
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         CHECK_MSG(!chosen(&others[i], RCNN_F32), "convolution %zu", i);
     }
-    const rcnn_winograd_body *bf16_body = count == BODIES && !rcnn_onednn_has_amx() ? &rcnn_winograd_avx512_bf16 : NULL;
+    const rcnn_winograd_body *bf16_body = count == BODIES && !rcnn_onednn_has_amx() ? &rcnn_winograd_bf16 : NULL;
     CHECK(chosen(&fits, RCNN_F32) == (count > 1 ? &rcnn_winograd_avx512 : &rcnn_winograd_avx2));
     CHECK(chosen(&fits, RCNN_BF16) == bf16_body && chosen(&fits, RCNN_I8) == bf16_body);
     setenv("RCNN_CPU_CONV", "direct", 1);
