@@ -70,16 +70,27 @@ static void make_line(const stem_kernel *k, const band *b, int32_t y)
            (k->line_elements - (size_t)PAD * CHANNELS - width) * size);
 }
 
+/* One stretch of each of `rows` patches; bytes: of a number, a constant where this is used. */
+static inline __attribute__((always_inline)) void copy_stretches(const char *line, int32_t rows, size_t bytes,
+                                                                 char *patches)
+{
+    for (int32_t r = 0; r < rows; r++) {
+        memcpy(patches + (size_t)r * PATCH * bytes, line + (size_t)r * 2 * CHANNELS * bytes, STRETCH * bytes);
+    }
+}
+
 /* Patches of convolved pixels x .. x+rows-1 of row y; past the row's end they are zeros of the line. */
 static void make_patches(const stem_kernel *k, const band *b, int32_t y, int32_t x, char *patches)
 {
     const rcnn_dtype type = k->product->features;
-    const size_t bytes = STRETCH * rcnn_cpu_element_bytes(type);
+    const size_t bytes = rcnn_cpu_element_bytes(type);
     for (int32_t ky = 0; ky < KERNEL; ky++) {
         const char *line = rcnn_cpu_at(type, line_at(k, b, 2 * y - PAD + ky), (size_t)x * 2 * CHANNELS);
-        for (int32_t r = 0; r < k->product->rows; r++) {
-            memcpy(patches + (size_t)(r * KERNEL + ky) * bytes, rcnn_cpu_at(type, line, (size_t)r * 2 * CHANNELS),
-                   bytes);
+        char *first = patches + (size_t)ky * STRETCH * bytes;
+        if (type == RCNN_BF16) {
+            copy_stretches(line, k->product->rows, sizeof(uint16_t), first);
+        } else {
+            copy_stretches(line, k->product->rows, sizeof(float), first);
         }
     }
 }
