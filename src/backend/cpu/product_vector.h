@@ -73,6 +73,7 @@ static void multiply(const void *features, const void *panel, int32_t channels, 
 #pragma GCC unroll 4
         for (int n = 0; n < VECTORS; n++) {
             row[n] = load(RCNN_F32, right, c * PANEL + (size_t)n * LANES);
+            __builtin_prefetch(right + (c + length) * PANEL + (size_t)n * LANES, 0, 2); /* the panel behind this one */
         }
 #pragma GCC unroll 32
         for (int r = 0; r < ROWS; r++) {
