@@ -11,11 +11,13 @@ and the peers' own quantised files; all are kept for the next time. PYTHON has o
 (1333x800), so that nobody resizes. What cannot run is left out, with the reason in "skipped".
 
 Peers are started once, one after another, and wait; then each round runs every side in turn: rcnn in a process of its own
-(two runs not counted, `samples` counted, raw masks; then the same with run-length masks), a peer with one run not counted
+(two runs not counted, `samples` counted, raw masks; then with run-length masks, four pictures at a time, one thread, and
+with every convolution left to oneDNN), a peer with one run not counted
 and `samples` counted per span. All processes have the first `threads` cores and OMP_NUM_THREADS.
 
 Spans. whole: decoded pixels to boxes, scores, labels and masks in host memory; masks are soft 28x28 for rcnn, ONNX Runtime
-and OpenVINO, boolean of the whole image for torchvision and run lengths of the whole image for "rle" of rcnn. dense:
+and OpenVINO, boolean of the whole image for torchvision and run lengths of the whole image for "rle" of rcnn. batch4: of
+four pictures at a time. one_thread, direct: whole, so. dense:
 normalised pixels to pyramid and RPN predictions (rcnn and torchvision: that part of a whole run). At most 100 detections.
 "agreement" pairs boxes above score 0.5 with those of rcnn in fp32 at IoU 0.5: it shows that the work was the same, not how
 good a model is.
@@ -45,8 +47,8 @@ class Failed(Exception):
     pass
 
 
-def output(command):
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+def output(command, variables={}):
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, env={**os.environ, **variables})
     if done.returncode:
         raise Failed((done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1])
     return done.stdout
@@ -76,7 +78,8 @@ class Ours:
         self.rcnn, self.args = args.build / "rcnn", args
         self.command = [args.build / "bench" / "bench_pipeline", "-m", self.model, "--image", args.image, "--precision",
                         precision, "--threads", args.threads, "--samples", args.samples]
-        self.times = {"whole": [], "rle": [], "dense": [], "arithmetic": [], "other": [], "bare": []}
+        self.times = {"whole": [], "rle": [], "batch4": [], "one_thread": [], "direct": [], "dense": [], "arithmetic": [],
+                      "other": [], "bare": []}
         self.about = {"found": self.detect()}
 
     def detect(self):
@@ -92,8 +95,11 @@ class Ours:
                             ("bare", "bare_primitives")):
             self.times[key] += last[source]["samples"]
         self.times["other"].append(last["other"]["median_ms"])
-        rle = json.loads(output(self.command + ["--masks", "rle", "--bare", 0]))
-        self.times["rle"] += rle["whole_pipeline"]["samples"]
+        for key, options, variables in (("rle", ["--masks", "rle"], {}), ("batch4", ["--batch", 4], {}),
+                                        ("one_thread", ["--threads", 1], {"OMP_NUM_THREADS": "1"}),
+                                        ("direct", [], {"RCNN_CPU_CONV": "direct"})):
+            run = json.loads(output(self.command + ["--masks", "raw", "--bare", 0] + options, variables))
+            self.times[key] += run["whole_pipeline"]["samples"]
         self.last = last
 
     def report(self):

@@ -77,6 +77,16 @@ def floor(report):
                  rows)
 
 
+def forms(report):
+    rows = []
+    for side in ours(report):
+        whole, batch, one, direct = (side[key]["median_ms"] for key in ("whole", "batch4", "one_thread", "direct"))
+        rows.append([side["precision"], number(whole), f"{1e3 / whole:.2f}", number(batch), f"{4e3 / batch:.2f}", number(one),
+                     f"{one / whole:.2f}", number(direct), f"{direct / whole:.2f}"])
+    return table(["precision", "one picture, ms", "pictures/s", "four at a time, ms", "pictures/s", "one thread, ms",
+                  "times two threads", "convolutions by oneDNN, ms", "times ours"], rows)
+
+
 def columns(report, key):
     sides = ours(report)
     rows = [[name, *(number(side[key].get(name, 0)) for side in sides)] for name in (sides[0][key] if sides else [])]
@@ -96,7 +106,7 @@ def skipped(report):
 
 
 TABLES = {"machine": machine, "whole": lambda r: span_table(r, "whole"), "dense": lambda r: span_table(r, "dense"),
-          "agreement": agreement, "floor": floor, "stages": lambda r: columns(r, "stages_ms"),
+          "agreement": agreement, "floor": floor, "forms": forms, "stages": lambda r: columns(r, "stages_ms"),
           "other": lambda r: columns(r, "other_ops_ms"), "types": types, "skipped": skipped}
 
 

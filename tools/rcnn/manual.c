@@ -172,6 +172,7 @@ static const char PAGE_TAIL[] =
     "complete then.\n"
     ".SH ENVIRONMENT\n.TP\n\\fBRCNN_MODEL\\fR\nmodel used when \\-m is not given.\n"
     ".TP\n\\fBRCNN_CPU_MASK\\fR\nhighest instruction set the cpu backend uses for its own code: c, avx2 or avx512.\n"
+    ".TP\n\\fBRCNN_CPU_CONV\\fR\ndirect: the cpu backend leaves all convolutions to oneDNN.\n"
     ".TP\n\\fBRCNN_CUDA_MODULE\\fR\nfile of the cuda backend's module: no other is tried then. Default: "
     "librcnn_cuda.so beside the library, then where the loader looks.\n"
     ".TP\n\\fBRCNN_NVJPEG\\fR\nfile of the nvJPEG library for \\-\\-decode gpu: no other is tried then.\n"
