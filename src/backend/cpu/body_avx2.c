@@ -152,10 +152,8 @@ INLINE void weigh_as(rcnn_dtype type, const rcnn_cpu_map *map, const rcnn_cpu_ta
     }
 }
 
-static void weigh_avx2(const rcnn_cpu_map *map, const rcnn_cpu_taps *rows, const rcnn_cpu_taps *columns, void *dst)
-{
-    RCNN_CPU_BY_TYPE(map->type, weigh_as, map, rows, columns, dst)
-}
+static void weigh_avx2(const rcnn_cpu_map *map, const rcnn_cpu_taps *rows, const rcnn_cpu_taps *columns,
+                       void *dst){RCNN_CPU_BY_TYPE(map->type, weigh_as, map, rows, columns, dst)}
 
 /* ------------------------------------------------------------------ dots */
 
