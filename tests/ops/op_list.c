@@ -35,19 +35,19 @@ typedef struct level {
     const char *name;   /* in labels                                                                  */
     const char *mask;   /* RCNN_CPU_MASK, instruction sets; read when the backend is opened           */
     const char *method; /* RCNN_CPU_CONV, read when a convolution is prepared; NULL = not set         */
-    bool winograd;      /* convolutions are by Winograd's filtering where that fits                   */
-    bool bf16_products; /* of features other than floats then, on processors that have the product    */
+    bool own;           /* convolutions are the backend's own where one fits                          */
+    bool bf16_products; /* of features other than floats by Winograd's, where the processor has them  */
 } level;
 
 static const level PLAIN_LEVEL = {.name = "", .mask = ""};
 
-/* oneDNN's convolutions at every instruction set, then the backend's choice for those that may be Winograd's. */
+/* oneDNN's convolutions at every instruction set, then the backend's choice for those that may be its own. */
 static const level CPU_LEVELS[] = {
     {.name = "c", .mask = "c", .method = "direct"},
     {.name = "avx2", .mask = "avx2", .method = "direct"},
     {.name = "avx512", .mask = "avx512", .method = "direct"},
-    {.name = "avx2 winograd", .mask = "avx2", .winograd = true},
-    {.name = "avx512 winograd", .mask = "avx512", .winograd = true, .bf16_products = true},
+    {.name = "avx2 own", .mask = "avx2", .own = true},
+    {.name = "avx512 own", .mask = "avx512", .own = true, .bf16_products = true},
 };
 
 /* One case of one type; ref holds what every backend must give, or nothing. */
@@ -61,6 +61,21 @@ typedef struct subject {
     const level *level;
     one_op_run ref;
 } subject;
+
+/* Whether the cpu backend chooses Winograd's filtering, as src/backend/cpu/winograd.h has it. */
+static bool fits_winograd(const rcnn_op *op)
+{
+    return op->kind == RCNN_OP_CONV && op->w.kh == 3 && op->w.kw == 3 && op->u.conv.stride == 1 &&
+           op->u.conv.pad == 1 && op->u.conv.groups == 1 && op->w.in % 32 == 0 && op->w.out % 32 == 0;
+}
+
+/* Whether it chooses its own product, as src/backend/cpu/conv_1x1.h has it. */
+static bool fits_product(const rcnn_op *op)
+{
+    return op->kind == RCNN_OP_CONV && op->w.kh == 1 && op->w.kw == 1 && op->u.conv.stride == 1 &&
+           op->u.conv.pad == 0 && op->u.conv.groups == 1 && op->u.conv.residual && op->w.in % 32 == 0 &&
+           op->w.in <= 2048 && op->w.out % 32 == 0;
+}
 
 /* --------------------------------------------------------------- running */
 
@@ -108,7 +123,8 @@ static void check_run(const subject *s, const one_op_how *how, void *const *want
         return;
     }
     compared results = {.test = s->test, .type = how->type, .float_output = how->float_output, .got = run->result};
-    results.bf16_products = s->level->bf16_products && s->test->stored[s->test->op.input[0]] != RCNN_F32;
+    results.bf16_products =
+        s->level->bf16_products && fits_winograd(&s->test->op) && s->test->stored[s->test->op.input[0]] != RCNN_F32;
     compare_written(&results);
     if (want) {
         compare_results(&results, want);
@@ -332,13 +348,6 @@ static const level *levels_of(const rcnn_backend_vt *vt, int *count)
     return is_cpu ? CPU_LEVELS : &PLAIN_LEVEL;
 }
 
-/* Whether the cpu backend chooses Winograd's filtering, as src/backend/cpu/winograd.h has it. */
-static bool fits_winograd(const rcnn_op *op)
-{
-    return op->kind == RCNN_OP_CONV && op->w.kh == 3 && op->w.kw == 3 && op->u.conv.stride == 1 &&
-           op->u.conv.pad == 1 && op->u.conv.groups == 1 && op->w.in % 32 == 0 && op->w.out % 32 == 0;
-}
-
 static void enter_level(const level *at)
 {
     setenv("RCNN_CPU_MASK", at->mask, 1);
@@ -379,7 +388,7 @@ static void run_on(const subject *s, const target *on)
     int count;
     const level *levels = levels_of(on->vt, &count);
     for (int i = 0; i < count; i++) {
-        if (!levels[i].winograd || fits_winograd(&s->test->op)) {
+        if (!levels[i].own || fits_winograd(&s->test->op) || fits_product(&s->test->op)) {
             subject at = *s;
             at.level = &levels[i];
             run_at(&at, on);
