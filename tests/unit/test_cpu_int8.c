@@ -1,11 +1,13 @@
 /* CONV, DECONV and FC of the cpu backend on bytes, against sums in double of the same codes: sources, destinations and
- * residuals of every type that int8 plans mix, groups, strides, packed rows, and the mask head's last two ops in pieces. */
+ * residuals of every type that int8 plans mix, groups, strides, packed rows; the network's first two ops and the mask head's
+ * last two, by the backend's own products and by oneDNN. */
 #include "harness.h"
 
 #include <math.h>
 
+#include "backend/cpu/product.h"
 #include "base/memory.h"
-#include "ops/one_op.h"
+#include "ops/net.h"
 
 typedef struct number_case {
     const char *name;
@@ -213,7 +215,7 @@ static void check_case(const number_case *c, bool inplace)
     one_op_free(&t);
 }
 
-TEST(bytes_multiply_as_their_codes_say)
+static bool has_int8(void)
 {
     rcnn_precision automatic;
     const rcnn_backend_options options = {.num_threads = 1};
@@ -224,13 +226,278 @@ TEST(bytes_multiply_as_their_codes_say)
     rcnn_backend_cpu.close(backend);
     if (!(set & 1u << RCNN_PRECISION_INT8)) {
         printf("skipped: no int8 in this oneDNN or on this processor\n");
-        return;
     }
-    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+    return set & 1u << RCNN_PRECISION_INT8;
+}
+
+TEST(bytes_multiply_as_their_codes_say)
+{
+    const bool run_here = has_int8();
+    for (size_t i = 0; run_here && i < sizeof CASES / sizeof CASES[0]; i++) {
         check_case(&CASES[i], false);
         if (CASES[i].residual != NONE && rcnn_dtype_bytes(CASES[i].residual) == rcnn_dtype_bytes(CASES[i].dst)) {
             check_case(&CASES[i], true);
         }
+    }
+}
+
+/* --------------------------------------------------------------- two ops */
+
+static void *must(void *pointer)
+{
+    if (!pointer) {
+        fprintf(stderr, "test: out of memory\n");
+        exit(1);
+    }
+    return pointer;
+}
+
+/* Makes the value U8. */
+static void make_bytes(net *n, rcnn_value_id id, float scale)
+{
+    rcnn_value *value = &n->graph.values[id];
+    value->bytes = value->bytes / rcnn_dtype_bytes(value->desc.dtype);
+    value->desc.dtype = RCNN_U8;
+    value->scale = scale;
+}
+
+/* How a net of two ops is run. */
+typedef struct two_ops {
+    const char *name;
+    bool direct;     /* by oneDNN                             */
+    bool always_one; /* kernel, not only with an own product */
+    net *net;
+    rcnn_value_id src, dst;
+} two_ops;
+
+/* The output as it is stored; NULL after a failure that was reported. Free it. */
+static void *run_two_ops(const two_ops *t)
+{
+    const rcnn_backend_vt *vt = &rcnn_backend_cpu;
+    const rcnn_backend_options options = {.num_threads = 2};
+    rcnn_backend *backend = NULL;
+    net_run run;
+    void *result = NULL;
+    rcnn_error err = {0};
+    unsetenv("RCNN_CPU_CONV");
+    if (t->direct) {
+        setenv("RCNN_CPU_CONV", "direct", 1);
+    }
+    CHECK_OK(vt->open(&options, &backend, &err), err);
+    const bool own = rcnn_product_choose(backend, t->net->graph.values[t->src].desc.dtype);
+    rcnn_status status = net_open(t->net, vt, backend, &run, &err);
+    status = status == RCNN_OK ? net_execute(&run, &err) : status;
+    status = status == RCNN_OK ? net_fetch(&run, t->dst, &result, &err) : status;
+    CHECK_MSG(status == RCNN_OK, "%s: %s", t->name, err.message);
+    CHECK_MSG(run.kernel_count == (own || t->always_one ? 1 : 2), "%s: %d kernels", t->name, run.kernel_count);
+    net_close(&run);
+    vt->close(backend);
+    unsetenv("RCNN_CPU_CONV");
+    return result;
+}
+
+/* ------------------------------------------------------------------ stem */
+
+enum { STEM_N = 2, STEM_H = 70, STEM_W = 22, CONV_H = 35, CONV_W = 11, POOL_H = 18, POOL_W = 6, STEM_OUT = 64 };
+
+/* A convolved pixel before it is stored. */
+static double convolved(const net *n, size_t image, int32_t y, int32_t x, int32_t o)
+{
+    const rcnn_op *conv = &n->graph.ops[0];
+    const float *pixels = (const float *)n->data[conv->input[0]] + image * STEM_H * STEM_W * 3;
+    double sum = (double)conv->w.bias[o];
+    for (int32_t tap = 0; tap < 49; tap++) {
+        const int32_t v = 2 * y - 3 + tap / 7, u = 2 * x - 3 + tap % 7;
+        for (int32_t c = 0; c < 3 && v >= 0 && v < STEM_H && u >= 0 && u < STEM_W; c++) {
+            sum += (double)pixels[(v * STEM_W + u) * 3 + c] * (double)conv->w.weights[(o * 3 + c) * 49 + tap];
+        }
+    }
+    return fmax(sum, 0);
+}
+
+/* [N][CONV_H][CONV_W][OUT] */
+static double *convolve(const net *n)
+{
+    double *map = must(malloc(sizeof *map * STEM_N * CONV_H * CONV_W * STEM_OUT));
+    for (int32_t e = 0; e < STEM_N * CONV_H * CONV_W * STEM_OUT; e++) {
+        const int32_t pixel = e / STEM_OUT;
+        map[e] =
+            convolved(n, (size_t)(pixel / (CONV_H * CONV_W)), pixel / CONV_W % CONV_H, pixel % CONV_W, e % STEM_OUT);
+    }
+    return map;
+}
+
+static double pooled(const double *map, int32_t pixel, int32_t o)
+{
+    const int32_t y = pixel / POOL_W % POOL_H, x = pixel % POOL_W;
+    const double *image = map + (size_t)(pixel / (POOL_H * POOL_W)) * CONV_H * CONV_W * STEM_OUT;
+    double most = 0;
+    for (int32_t tap = 0; tap < 9; tap++) {
+        const int32_t v = 2 * y - 1 + tap / 3, u = 2 * x - 1 + tap % 3;
+        if (v >= 0 && v < CONV_H && u >= 0 && u < CONV_W) {
+            most = fmax(most, image[(v * CONV_W + u) * STEM_OUT + o]);
+        }
+    }
+    return most;
+}
+
+/* type: of the image, BF16 or float. Two bands of pooled rows, and fewer convolved pixels than a product's rows. */
+static void check_stem(one_op_type type, bool direct)
+{
+    static const int32_t dim[4] = {STEM_N, POOL_H, POOL_W, STEM_OUT};
+    const float scale = 1.6f / 255; /* some saturate */
+    const net_conv_options options = {.stride = 2, .relu = 1, .residual = RCNN_NO_VALUE, .rows = RCNN_NO_VALUE};
+    net n;
+    size_t wrong = 0;
+    net_begin(&n, &rcnn_backend_cpu, type, true, 12);
+    rcnn_value_id image = net_image(&n, STEM_N, STEM_H, STEM_W);
+    rcnn_value_id conv = net_conv(&n, "stem", image, net_weights(&n, STEM_OUT, 3, 7, 7), options);
+    rcnn_op pool = net_op(RCNN_OP_MAXPOOL, "pool");
+    pool.u.maxpool.kernel = 3;
+    pool.u.maxpool.stride = 2;
+    pool.u.maxpool.pad = 1;
+    net_input(&pool, conv);
+    rcnn_value_id dst = net_add(&n, &pool, true, 4, dim);
+    net_output(&n, dst);
+    make_bytes(&n, conv, scale);
+    make_bytes(&n, dst, scale);
+    const two_ops t = {.name = type == ONE_OP_BF16 ? "stem bf16 > u8" : "stem f32 > u8",
+                       .direct = direct,
+                       .net = &n,
+                       .src = image,
+                       .dst = dst};
+    double *map = convolve(&n);
+    uint8_t *got = run_two_ops(&t);
+    for (int32_t e = 0; got && e < STEM_N * POOL_H * POOL_W * STEM_OUT; e++) {
+        const double want = fmin(pooled(map, e / STEM_OUT, e % STEM_OUT) / (double)scale, 255);
+        wrong += !(fabs((double)got[e] - want) <= 0.51);
+    }
+    CHECK_MSG(wrong == 0, "%s%s: %zu codes", t.name, direct ? ", direct" : "", wrong);
+    free(got);
+    free(map);
+    net_free(&n);
+}
+
+TEST(stems_make_bytes)
+{
+    const bool run_here = has_int8();
+    for (int32_t i = 0; run_here && i < 4; i++) {
+        check_stem(i & 1 ? ONE_OP_BF16 : ONE_OP_INT8, i & 2);
+    }
+}
+
+/* ------------------------------------------------------------- mask tail */
+
+enum { IMAGES = 2, CAPACITY = 2, SIDE = 7, IN = 64, BETWEEN = 32, CLASSES = 3, MASK = 4 * SIDE * SIDE };
+
+/* DECONV's sum for a pixel of a mask, of codes and code weights; the ReLU's result. */
+static double between_of(const net *n, int32_t row, int32_t pixel, int32_t o, double scale)
+{
+    const rcnn_op *deconv = &n->graph.ops[0];
+    const int32_t y = pixel / (2 * SIDE), x = pixel % (2 * SIDE), tap = y % 2 * 2 + x % 2;
+    const uint8_t *codes = (const uint8_t *)n->data[deconv->input[0]];
+    codes += ((row * SIDE + y / 2) * SIDE + x / 2) * IN;
+    double sum = 0;
+    for (int32_t i = 0; i < IN; i++) {
+        sum += (double)codes[i] * nearbyint((double)deconv->w.weights[(i * BETWEEN + o) * 4 + tap] / scale);
+    }
+    const double unit = (double)n->graph.values[deconv->input[0]].scale;
+    return fmax(sum * scale * unit + (double)deconv->w.bias[o], 0);
+}
+
+/* The mask pixels [rows][MASK] that are wanted of the class of each row. */
+static double *wanted_masks(const net *n, const int32_t *channel, int32_t rows)
+{
+    const rcnn_op *deconv = &n->graph.ops[0], *logit = &n->graph.ops[1];
+    double *masks = must(calloc((size_t)rows * MASK + 1, sizeof *masks));
+    for (int32_t o = 0; o < BETWEEN; o++) {
+        double largest = 0;
+        for (int32_t i = 0; i < IN * 4; i++) {
+            largest = fmax(largest, fabs((double)deconv->w.weights[(i / 4 * BETWEEN + o) * 4 + i % 4]));
+        }
+        for (int32_t e = 0; e < rows * MASK; e++) {
+            masks[e] += between_of(n, e / MASK, e % MASK, o, largest / 127) *
+                        (double)logit->w.weights[channel[e / MASK] * BETWEEN + o];
+        }
+    }
+    for (int32_t e = 0; e < rows * MASK; e++) {
+        masks[e] = 1 / (1 + exp(-masks[e] - (double)logit->w.bias[channel[e / MASK]]));
+    }
+    return masks;
+}
+
+/* The two ops on random codes; the masks. */
+static rcnn_value_id build_mask_tail(net *n, const int32_t *counts, const int32_t *labels, bool agnostic)
+{
+    static const int32_t images = IMAGES, lists[2] = {IMAGES, CAPACITY};
+    static const int32_t src[4] = {IMAGES * CAPACITY, SIDE, SIDE, IN};
+    static const int32_t twice[4] = {IMAGES * CAPACITY, 2 * SIDE, 2 * SIDE, BETWEEN};
+    net_begin(n, &rcnn_backend_cpu, ONE_OP_INT8, true, 13);
+    rcnn_value_id x = net_features(n, "x", src);
+    make_bytes(n, x, scale_for(RCNN_U8));
+    for (size_t i = 0; i < n->graph.values[x].bytes; i++) {
+        ((uint8_t *)n->data[x])[i] = (uint8_t)(test_random(&n->seed) >> 40);
+    }
+    rcnn_value_id live = net_integers(n, "counts", 1, &images, counts);
+    rcnn_value_id classes = net_integers(n, "labels", 2, lists, labels);
+    rcnn_op deconv = net_op(RCNN_OP_DECONV, "deconv");
+    deconv.w = net_weights(n, BETWEEN, IN, 2, 2);
+    deconv.u.deconv.relu = 1;
+    deconv.rows = live;
+    net_input(&deconv, x);
+    rcnn_value_id up = net_add(n, &deconv, true, 4, twice);
+    rcnn_op logit = net_op(RCNN_OP_MASK_LOGIT, "logit");
+    logit.w = net_weights(n, agnostic ? 1 : CLASSES, BETWEEN, 1, 1);
+    logit.u.mask_logit.agnostic = agnostic;
+    logit.rows = live;
+    net_input(&logit, up);
+    net_input(&logit, classes);
+    net_input(&logit, live);
+    rcnn_value_id masks = net_add(n, &logit, false, 3, twice);
+    net_output(n, masks);
+    return masks;
+}
+
+/* Rows past the counts keep the ones that net_execute fills memory with. */
+static void check_mask_tail(const int32_t counts[IMAGES], bool agnostic, bool direct)
+{
+    static const int32_t labels[IMAGES * CAPACITY] = {2, 0, 1, 2};
+    int32_t channel[IMAGES * CAPACITY], rows = 0;
+    size_t wrong = 0, written = 0;
+    net n;
+    two_ops t = {
+        .name = agnostic ? "mask tail, agnostic" : "mask tail", .direct = direct, .always_one = true, .net = &n};
+    for (int32_t i = 0; i < IMAGES * CAPACITY; i++) {
+        if (i % CAPACITY < counts[i / CAPACITY]) {
+            channel[rows++] = agnostic ? 0 : labels[i];
+        }
+    }
+    t.dst = build_mask_tail(&n, counts, labels, agnostic);
+    t.src = n.graph.ops[0].input[0];
+    double *want = wanted_masks(&n, channel, rows);
+    float *got = run_two_ops(&t);
+    for (int32_t e = 0; got && e < IMAGES * CAPACITY * MASK; e++) {
+        if (e < rows * MASK) {
+            wrong += !(fabs((double)got[e] - want[e]) <= 2e-5);
+        } else {
+            written += ((const uint32_t *)(const void *)got)[e] != UINT32_MAX;
+        }
+    }
+    CHECK_MSG(wrong == 0 && written == 0, "%s%s, %d rows: %zu pixels, %zu past the counts", t.name,
+              direct ? ", direct" : "", rows, wrong, written);
+    free(got);
+    free(want);
+    net_free(&n);
+}
+
+TEST(mask_tails_take_bytes)
+{
+    static const int32_t counts[][IMAGES] = {{1, 2}, {2, 2}, {0, 1}, {0, 0}};
+    const bool run_here = has_int8();
+    for (size_t i = 0; run_here && i < sizeof counts / sizeof *counts; i++) {
+        check_mask_tail(counts[i], false, false);
+        check_mask_tail(counts[i], true, false);
+        check_mask_tail(counts[i], false, true);
     }
 }
 
