@@ -215,24 +215,40 @@ static void check_case(const number_case *c, bool inplace)
     one_op_free(&t);
 }
 
-static bool has_int8(void)
+static rcnn_backend *open_backend(void)
 {
-    rcnn_precision automatic;
-    const rcnn_backend_options options = {.num_threads = 1};
+    const rcnn_backend_options options = {.num_threads = 2};
     rcnn_backend *backend = NULL;
     rcnn_error err = {0};
     CHECK_OK(rcnn_backend_cpu.open(&options, &backend, &err), err);
+    return backend;
+}
+
+static bool has(rcnn_precision precision)
+{
+    rcnn_precision automatic;
+    rcnn_backend *backend = open_backend();
     const uint32_t set = rcnn_backend_cpu.precisions(backend, &automatic);
     rcnn_backend_cpu.close(backend);
-    if (!(set & 1u << RCNN_PRECISION_INT8)) {
-        printf("skipped: no int8 in this oneDNN or on this processor\n");
+    if (!(set & 1u << precision)) {
+        printf("skipped: no %s in this oneDNN or on this processor\n",
+               precision == RCNN_PRECISION_INT8 ? "int8" : "bf16");
     }
-    return set & 1u << RCNN_PRECISION_INT8;
+    return set & 1u << precision;
+}
+
+/* Products of bytes are the backend's own here. */
+static bool has_own_bytes(void)
+{
+    rcnn_backend *backend = open_backend();
+    const bool own = rcnn_product_choose(backend, RCNN_U8);
+    rcnn_backend_cpu.close(backend);
+    return own;
 }
 
 TEST(bytes_multiply_as_their_codes_say)
 {
-    const bool run_here = has_int8();
+    const bool run_here = has(RCNN_PRECISION_INT8);
     for (size_t i = 0; run_here && i < sizeof CASES / sizeof CASES[0]; i++) {
         check_case(&CASES[i], false);
         if (CASES[i].residual != NONE && rcnn_dtype_bytes(CASES[i].residual) == rcnn_dtype_bytes(CASES[i].dst)) {
@@ -274,8 +290,6 @@ typedef struct two_ops {
 static void *run_two_ops(const two_ops *t)
 {
     const rcnn_backend_vt *vt = &rcnn_backend_cpu;
-    const rcnn_backend_options options = {.num_threads = 2};
-    rcnn_backend *backend = NULL;
     net_run run;
     void *result = NULL;
     rcnn_error err = {0};
@@ -283,7 +297,7 @@ static void *run_two_ops(const two_ops *t)
     if (t->direct) {
         setenv("RCNN_CPU_CONV", "direct", 1);
     }
-    CHECK_OK(vt->open(&options, &backend, &err), err);
+    rcnn_backend *backend = open_backend();
     const bool own = rcnn_product_choose(backend, t->net->graph.values[t->src].desc.dtype);
     rcnn_status status = net_open(t->net, vt, backend, &run, &err);
     status = status == RCNN_OK ? net_execute(&run, &err) : status;
@@ -341,31 +355,36 @@ static double pooled(const double *map, int32_t pixel, int32_t o)
     return most;
 }
 
-/* type: of the image, BF16 or float. Two bands of pooled rows, and fewer convolved pixels than a product's rows. */
-static void check_stem(one_op_type type, bool direct)
+/* Two bands of pooled rows, and fewer convolved pixels than a product's rows. type: of the image, BF16 or float. */
+static void build_stem(net *n, one_op_type type, float scale)
 {
     static const int32_t dim[4] = {STEM_N, POOL_H, POOL_W, STEM_OUT};
-    const float scale = 1.6f / 255; /* some saturate */
     const net_conv_options options = {.stride = 2, .relu = 1, .residual = RCNN_NO_VALUE, .rows = RCNN_NO_VALUE};
-    net n;
-    size_t wrong = 0;
-    net_begin(&n, &rcnn_backend_cpu, type, true, 12);
-    rcnn_value_id image = net_image(&n, STEM_N, STEM_H, STEM_W);
-    rcnn_value_id conv = net_conv(&n, "stem", image, net_weights(&n, STEM_OUT, 3, 7, 7), options);
+    net_begin(n, &rcnn_backend_cpu, type, true, 12);
+    rcnn_value_id image = net_image(n, STEM_N, STEM_H, STEM_W);
+    rcnn_value_id conv = net_conv(n, "stem", image, net_weights(n, STEM_OUT, 3, 7, 7), options);
     rcnn_op pool = net_op(RCNN_OP_MAXPOOL, "pool");
     pool.u.maxpool.kernel = 3;
     pool.u.maxpool.stride = 2;
     pool.u.maxpool.pad = 1;
     net_input(&pool, conv);
-    rcnn_value_id dst = net_add(&n, &pool, true, 4, dim);
-    net_output(&n, dst);
-    make_bytes(&n, conv, scale);
-    make_bytes(&n, dst, scale);
+    rcnn_value_id dst = net_add(n, &pool, true, 4, dim);
+    net_output(n, dst);
+    make_bytes(n, conv, scale);
+    make_bytes(n, dst, scale);
+}
+
+static void check_stem(one_op_type type, bool direct)
+{
+    const float scale = 1.6f / 255; /* some saturate */
+    net n;
+    size_t wrong = 0;
+    build_stem(&n, type, scale);
     const two_ops t = {.name = type == ONE_OP_BF16 ? "stem bf16 > u8" : "stem f32 > u8",
                        .direct = direct,
                        .net = &n,
-                       .src = image,
-                       .dst = dst};
+                       .src = n.graph.ops[0].input[0],
+                       .dst = n.graph.ops[1].output[0]};
     double *map = convolve(&n);
     uint8_t *got = run_two_ops(&t);
     for (int32_t e = 0; got && e < STEM_N * POOL_H * POOL_W * STEM_OUT; e++) {
@@ -380,9 +399,12 @@ static void check_stem(one_op_type type, bool direct)
 
 TEST(stems_make_bytes)
 {
-    const bool run_here = has_int8();
-    for (int32_t i = 0; run_here && i < 4; i++) {
-        check_stem(i & 1 ? ONE_OP_BF16 : ONE_OP_INT8, i & 2);
+    const bool bytes = has(RCNN_PRECISION_INT8), halves = bytes && has(RCNN_PRECISION_BF16);
+    for (int32_t direct = 0; bytes && direct < 2; direct++) {
+        check_stem(ONE_OP_INT8, direct);
+        if (halves) {
+            check_stem(ONE_OP_BF16, direct);
+        }
     }
 }
 
@@ -426,8 +448,8 @@ static double *wanted_masks(const net *n, const int32_t *channel, int32_t rows)
     return masks;
 }
 
-/* The two ops on random codes; the masks. */
-static rcnn_value_id build_mask_tail(net *n, const int32_t *counts, const int32_t *labels, bool agnostic)
+/* The two ops on random codes; the masks. between: bytes, which a product never makes. */
+static rcnn_value_id build_mask_tail(net *n, const int32_t *counts, const int32_t *labels, bool agnostic, bool between)
 {
     static const int32_t images = IMAGES, lists[2] = {IMAGES, CAPACITY};
     static const int32_t src[4] = {IMAGES * CAPACITY, SIDE, SIDE, IN};
@@ -446,6 +468,9 @@ static rcnn_value_id build_mask_tail(net *n, const int32_t *counts, const int32_
     deconv.rows = live;
     net_input(&deconv, x);
     rcnn_value_id up = net_add(n, &deconv, true, 4, twice);
+    if (between) {
+        make_bytes(n, up, 0.05f);
+    }
     rcnn_op logit = net_op(RCNN_OP_MASK_LOGIT, "logit");
     logit.w = net_weights(n, agnostic ? 1 : CLASSES, BETWEEN, 1, 1);
     logit.u.mask_logit.agnostic = agnostic;
@@ -472,7 +497,7 @@ static void check_mask_tail(const int32_t counts[IMAGES], bool agnostic, bool di
             channel[rows++] = agnostic ? 0 : labels[i];
         }
     }
-    t.dst = build_mask_tail(&n, counts, labels, agnostic);
+    t.dst = build_mask_tail(&n, counts, labels, agnostic, !direct && has_own_bytes());
     t.src = n.graph.ops[0].input[0];
     double *want = wanted_masks(&n, channel, rows);
     float *got = run_two_ops(&t);
@@ -493,7 +518,7 @@ static void check_mask_tail(const int32_t counts[IMAGES], bool agnostic, bool di
 TEST(mask_tails_take_bytes)
 {
     static const int32_t counts[][IMAGES] = {{1, 2}, {2, 2}, {0, 1}, {0, 0}};
-    const bool run_here = has_int8();
+    const bool run_here = has(RCNN_PRECISION_INT8);
     for (size_t i = 0; run_here && i < sizeof counts / sizeof *counts; i++) {
         check_mask_tail(counts[i], false, false);
         check_mask_tail(counts[i], true, false);
