@@ -408,6 +408,19 @@ TEST(stems_make_bytes)
     }
 }
 
+/* A patch of 7 rows is no whole number of words of four bytes. */
+TEST(stems_of_bytes_are_two_ops)
+{
+    rcnn_backend *backend = open_backend();
+    int32_t keep = 0;
+    net n;
+    build_stem(&n, ONE_OP_INT8, 0.01f);
+    make_bytes(&n, n.graph.ops[0].input[0], 0.01f);
+    CHECK(rcnn_backend_cpu.claim(backend, &n.graph, 0, &keep) == 1);
+    rcnn_backend_cpu.close(backend);
+    net_free(&n);
+}
+
 /* ------------------------------------------------------------- mask tail */
 
 enum { IMAGES = 2, CAPACITY = 2, SIDE = 7, IN = 64, BETWEEN = 32, CLASSES = 3, MASK = 4 * SIDE * SIDE };

@@ -200,7 +200,9 @@ int32_t rcnn_stem_match(const rcnn_backend *backend, const rcnn_graph *graph, in
     const bool pooled = pool->kind == RCNN_OP_MAXPOOL && pool->stage == op->stage && pool->input[0] == op->output[0] &&
                         pool->u.maxpool.kernel == WINDOW && pool->u.maxpool.stride == 2 && pool->u.maxpool.pad == 1 &&
                         graph->values[op->output[0]].last_use == first + 1;
-    return pooled && rcnn_product_choose(backend, graph->values[op->input[0]].desc.dtype) ? 2 : 0;
+    const rcnn_product_body *product = rcnn_product_choose(backend, graph->values[op->input[0]].desc.dtype);
+    const bool words = product && product->features != RCNN_U8; /* a patch is a whole number of them */
+    return pooled && words ? 2 : 0;
 }
 
 /* Row i of the weights: number i of a patch. */
