@@ -26,7 +26,7 @@ typedef struct winograd_kernel {
     const rcnn_winograd_body *body;
     rcnn_panels *filters;
     rcnn_value_id src, residual, dst, rows; /* residual, rows: RCNN_NO_VALUE when absent */
-    rcnn_tensor_desc src_desc, dst_desc;
+    rcnn_tensor_desc src_desc, residual_desc, dst_desc;
     int32_t images; /* length of rows */
     rcnn_product_numbers numbers;
     void *zeros;                  /* [in]: the inputs outside of the map; owned */
@@ -50,6 +50,8 @@ typedef struct winograd_run {
 
 /* ------------------------------------------------------------- one tile */
 
+#define OUTSIDE SIZE_MAX
+
 typedef struct tile_place {
     size_t row;   /* entry of dim[0] */
     int32_t y, x; /* of its first output */
@@ -63,26 +65,33 @@ static tile_place place_of(const winograd_kernel *k, int64_t tile)
         .row = (size_t)(tile / per_row), .y = within / k->tiles_x * OUT, .x = within % k->tiles_x * OUT};
 }
 
-/* Element index of pixel y, x; SIZE_MAX outside of the map. */
-static size_t index_of(const rcnn_tensor_desc *desc, size_t row, int32_t y, int32_t x)
+/* Where the pixels of a square of `side` by `side` from `at` on stand in a map: bytes from its start, OUTSIDE of it. */
+static void square_at(const rcnn_tensor_desc *desc, tile_place at, int32_t side, size_t *offset)
 {
-    if (y < 0 || x < 0 || y >= desc->dim[1] || x >= desc->dim[2]) {
-        return SIZE_MAX;
+    const size_t bytes = (size_t)desc->dim[3] * rcnn_cpu_element_bytes(desc->dtype);
+    const int64_t width = desc->dim[2];
+    const int64_t first = ((int64_t)at.row * desc->dim[1] + at.y) * width + at.x;
+    const bool whole = at.y >= 0 && at.x >= 0 && at.y + side <= desc->dim[1] && at.x + side <= desc->dim[2];
+    for (int32_t y = 0; y < side; y++) {
+        for (int32_t x = 0; x < side; x++) {
+            const bool inside =
+                whole || (at.y + y >= 0 && at.y + y < desc->dim[1] && at.x + x >= 0 && at.x + x < desc->dim[2]);
+            offset[y * side + x] = inside ? (size_t)(first + y * width + x) * bytes : OUTSIDE;
+        }
     }
-    const size_t pixel = (row * (size_t)desc->dim[1] + (size_t)y) * (size_t)desc->dim[2] + (size_t)x;
-    return pixel * (size_t)desc->dim[3];
 }
 
 /* Transformed inputs of tile number `tile` as row `slot` of its block. Past the live tiles: zeros. */
 static void gather_tile(const winograd_kernel *k, const winograd_run *run, int64_t tile, int32_t slot, void *inputs)
 {
     const void *pixel[PRODUCTS];
-    const tile_place at = place_of(k, tile);
+    size_t offset[PRODUCTS];
+    tile_place at = place_of(k, tile);
+    at.y = tile < run->tiles ? at.y - 1 : k->src_desc.dim[1];
+    at.x--;
+    square_at(&k->src_desc, at, RCNN_WINOGRAD_IN, offset);
     for (int32_t i = 0; i < PRODUCTS; i++) {
-        const int32_t y = at.y - 1 + i / RCNN_WINOGRAD_IN;
-        const int32_t x = at.x - 1 + i % RCNN_WINOGRAD_IN;
-        const size_t index = tile < run->tiles ? index_of(&k->src_desc, at.row, y, x) : SIZE_MAX;
-        pixel[i] = index == SIZE_MAX ? k->zeros : rcnn_cpu_at(k->src_desc.dtype, run->src, index);
+        pixel[i] = offset[i] == OUTSIDE ? k->zeros : run->src + offset[i];
     }
     const size_t channels = (size_t)k->src_desc.dim[3];
     k->body->gather(k->src_desc.dtype, pixel, (int32_t)channels,
@@ -105,17 +114,20 @@ static void scatter_tile(const winograd_kernel *k, const winograd_run *run, int6
 {
     const void *residual[OUT * OUT];
     void *pixel[OUT * OUT];
+    size_t offset[OUT * OUT], beside[OUT * OUT];
     const tile_place at = place_of(k, tile);
-    const size_t size = rcnn_cpu_element_bytes(k->numbers.store.dst);
-    for (int32_t i = 0; i < OUT * OUT; i++) {
-        const size_t index = index_of(&k->dst_desc, at.row, at.y + i / OUT, at.x + i % OUT);
-        const bool outside = index == SIZE_MAX;
-        const size_t element = index + (size_t)first;
-        pixel[i] = outside ? sink : rcnn_cpu_to(k->numbers.store.dst, run->dst, element);
-        fetch_ahead(pixel[i], OUT * (size_t)k->dst_desc.dim[3] * size, (size_t)count * size);
-        residual[i] = outside || !run->residual ? sink : rcnn_cpu_at(k->numbers.store.residual, run->residual, element);
-    }
     const rcnn_product_store how = rcnn_product_store_at(&k->numbers, first);
+    const size_t size = rcnn_cpu_element_bytes(how.dst);
+    square_at(&k->dst_desc, at, OUT, offset);
+    square_at(&k->residual_desc, at, OUT, beside);
+    for (int32_t i = 0; i < OUT * OUT; i++) {
+        const bool outside = offset[i] == OUTSIDE;
+        char *dst = outside ? sink : run->dst + offset[i] + (size_t)first * size;
+        fetch_ahead(dst, OUT * (size_t)k->dst_desc.dim[3] * size, (size_t)count * size);
+        pixel[i] = dst;
+        residual[i] =
+            outside || !run->residual ? sink : rcnn_cpu_at(how.residual, run->residual + beside[i], (size_t)first);
+    }
     k->body->scatter(&how, sums, k->sums_stride, count, run->residual ? residual : NULL, pixel);
 }
 
@@ -340,6 +352,7 @@ static rcnn_status prepare(winograd_kernel *k, const rcnn_graph *graph, const rc
     k->dst_desc = graph->values[op->output[0]].desc;
     k->src = op->input[0];
     k->residual = op->u.conv.residual ? op->input[1] : RCNN_NO_VALUE;
+    k->residual_desc = graph->values[op->u.conv.residual ? op->input[1] : op->output[0]].desc;
     k->dst = op->output[0];
     k->rows = op->rows;
     k->images = op->rows == RCNN_NO_VALUE ? 0 : graph->values[op->rows].desc.dim[0];
