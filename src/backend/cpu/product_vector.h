@@ -107,7 +107,7 @@ INLINE void finish_of(rcnn_dtype type, const rcnn_product_store *how, const floa
             if (residual) {
                 value = fused(load(how->residual, residual, r * stride + c), factor, value);
             }
-            value = how->relu ? larger(spread(0), value) : value;
+            value = how->relu && type != RCNN_U8 ? larger(spread(0), value) : value; /* U8 has no negative numbers */
             store(type, dst, r * stride + c, value);
             __builtin_prefetch(rcnn_cpu_at(type, dst, r * stride + c + PANEL), 1); /* what the next panel writes */
         }

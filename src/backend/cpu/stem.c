@@ -31,14 +31,14 @@ typedef struct stem_kernel {
     rcnn_tensor_desc image, between, pooled;
     size_t line_elements; /* of an image row with zeros on both sides  */
     size_t row_bytes;     /* of a convolved row                        */
-    size_t own_bytes;     /* of a thread: KERNEL lines and WINDOW rows */
+    size_t own_bytes;     /* of a thread: KERNEL lines, WINDOW rows and one more */
 } stem_kernel;
 
 /* What one thread works with: rings of image lines and convolved rows. */
 typedef struct band {
     const void *image;
-    char *lines, *rows;
-    int32_t lines_end, rows_end; /* the first not made yet */
+    char *lines, *rows, *largest; /* largest: of the rows that a pooled row is made from */
+    int32_t lines_end, rows_end;  /* the first not made yet */
 } band;
 
 static void *line_at(const stem_kernel *k, const band *b, int32_t y)
@@ -117,21 +117,23 @@ static void make_row(const stem_kernel *k, band *b, int32_t y)
     }
 }
 
-/* Pooled row y from the convolved rows 2y-1 .. 2y+1 that there are. */
+/* Pooled row y: the largest of the convolved rows 2y-1 .. 2y+1 that there are, pixel by pixel, and of that row's pixels
+ * 2x-1 .. 2x+1. */
 static void pool_row(const stem_kernel *k, const band *b, int32_t y, void *dst)
 {
     const rcnn_dtype type = k->between.dtype;
     const int32_t height = k->between.dim[1], width = k->between.dim[2];
     const size_t channels = (size_t)k->between.dim[3];
+    const void *taps[WINDOW];
+    int32_t count = 0;
+    for (int32_t v = y > 0 ? 2 * y - 1 : 0; v <= 2 * y + 1 && v < height; v++) {
+        taps[count++] = row_at(k, b, v);
+    }
+    k->body->max_of(type, taps, count, (size_t)width * channels, b->largest);
     for (int32_t x = 0; x < k->pooled.dim[2]; x++) {
-        const void *taps[WINDOW * WINDOW];
-        int32_t count = 0;
-        for (int32_t v = 2 * y - 1; v <= 2 * y + 1; v++) {
-            for (int32_t u = 2 * x - 1; u <= 2 * x + 1; u++) {
-                if (v >= 0 && v < height && u >= 0 && u < width) {
-                    taps[count++] = rcnn_cpu_at(type, row_at(k, b, v), (size_t)u * channels);
-                }
-            }
+        count = 0;
+        for (int32_t u = x > 0 ? 2 * x - 1 : 0; u <= 2 * x + 1 && u < width; u++) {
+            taps[count++] = rcnn_cpu_at(type, b->largest, (size_t)u * channels);
         }
         k->body->max_of(type, taps, count, channels, rcnn_cpu_to(type, dst, (size_t)x * channels));
     }
@@ -165,8 +167,9 @@ static rcnn_status stem_enqueue(rcnn_kernel *kernel, const rcnn_args *args, rcnn
         const int32_t first = item % bands * BAND_ROWS;
         char *own = (char *)args->scratch + (size_t)rcnn_thread_index() * k->own_bytes;
         band b = {.image = rcnn_cpu_at(k->image.dtype, args->value[k->src], n * image),
-                  .lines = own + WINDOW * k->row_bytes,
-                  .rows = own};
+                  .rows = own,
+                  .largest = own + WINDOW * k->row_bytes,
+                  .lines = own + (WINDOW + 1) * k->row_bytes};
         make_band(k, &b, first, first + BAND_ROWS < height ? first + BAND_ROWS : height,
                   rcnn_cpu_to(k->pooled.dtype, args->value[k->dst], n * pooled));
     }
@@ -226,7 +229,7 @@ static rcnn_status prepare(stem_kernel *k, const rcnn_graph *graph, int32_t firs
     k->line_elements = rcnn_aligned_size((PAD + pixels) * CHANNELS);
     k->row_bytes = rcnn_aligned_size((size_t)k->between.dim[2] * (size_t)k->between.dim[3] *
                                      rcnn_cpu_element_bytes(k->between.dtype));
-    k->own_bytes = WINDOW * k->row_bytes +
+    k->own_bytes = (WINDOW + 1) * k->row_bytes +
                    rcnn_aligned_size(KERNEL * k->line_elements * rcnn_cpu_element_bytes(k->product->features));
     RCNN_TRY(rcnn_panels_get(k->backend, &recipe, op, &k->weights, err));
     return rcnn_product_numbers_make(graph, op, rcnn_panels_scale(k->weights),

@@ -132,7 +132,8 @@ INLINE void scatter_of(rcnn_dtype type, const rcnn_product_store *how, const flo
                 if (residual) {
                     value = fused(load(how->residual, residual[y * OUT + x], c), residual_factor, value);
                 }
-                value = how->relu ? larger(spread(0), value) : value;
+                value =
+                    how->relu && type != RCNN_U8 ? larger(spread(0), value) : value; /* U8 has no negative numbers */
                 store(type, pixel[y * OUT + x], c, value);
             }
         }
