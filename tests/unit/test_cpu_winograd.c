@@ -5,6 +5,7 @@
 
 #include "backend/cpu/onednn.h"
 #include "backend/cpu/winograd.h"
+#include "backend/cpu/winograd_tiles.h"
 #include "backend/cpu/panels.h"
 #include "base/memory.h"
 #include "ops/op_cases.h"
@@ -487,6 +488,73 @@ TEST(products_of_another_type_have_filters_of_their_own)
 typedef struct conv_form {
     int32_t kernel, stride, pad, groups, in, out;
 } conv_form;
+
+/* ------------------------------------------------------------------ tiles */
+
+/* Every pixel of every map is an output of one tile; around it a tile sees the pixel's neighbours within its map, and
+ * nothing else. */
+static void check_sheets(int32_t height, int32_t width, const int32_t *counts, int32_t images)
+{
+    enum { SIDE = RCNN_WINOGRAD_IN, OUTS = RCNN_WINOGRAD_OUT };
+    rcnn_sheets sheets;
+    rcnn_sheets_begin(&sheets, height, width);
+    for (int32_t n = 0; n < images; n++) {
+        rcnn_sheets_add(&sheets, counts[n]);
+    }
+    const size_t map = (size_t)height * (size_t)width, pixels = map * (size_t)sheets.maps;
+    int32_t *seen = calloc(pixels + 1, sizeof *seen);
+    int wrong = 0;
+    for (int64_t tile = 0; tile < sheets.tiles + 3; tile++) {
+        size_t out[OUTS * OUTS], in[SIDE * SIDE];
+        rcnn_sheets_square(&sheets, tile, 0, OUTS, out);
+        rcnn_sheets_square(&sheets, tile, 1, SIDE, in);
+        for (int32_t i = 0; i < OUTS * OUTS; i++) {
+            if (out[i] == RCNN_NO_PIXEL) {
+                continue;
+            }
+            seen[out[i]]++;
+            const int32_t y = (int32_t)(out[i] % map) / width, x = (int32_t)(out[i] % map) % width;
+            for (int32_t tap = 0; tap < 9; tap++) {
+                const int32_t v = y - 1 + tap / 3, u = x - 1 + tap % 3;
+                const bool inside = v >= 0 && u >= 0 && v < height && u < width;
+                const size_t want = inside ? out[i] / map * map + (size_t)v * (size_t)width + (size_t)u : RCNN_NO_PIXEL;
+                wrong += in[(i / OUTS + tap / 3) * SIDE + i % OUTS + tap % 3] != want;
+            }
+        }
+    }
+    for (size_t i = 0; i < pixels; i++) {
+        wrong += seen[i] != 1;
+    }
+    CHECK_MSG(wrong == 0, "%dx%d, %d images, %d maps: %d wrong", height, width, images, sheets.maps, wrong);
+    free(seen);
+}
+
+TEST(tiles_cover_every_pixel_once)
+{
+    static const int32_t COUNTS[][3] = {{1, 0, 0}, {3, 0, 2}, {4, 1, 0}, {5, 8, 7}, {0, 0, 0}};
+    for (int32_t height = 1; height <= 15; height++) {
+        for (int32_t width = 1; width <= 15; width++) {
+            for (size_t c = 0; c < sizeof COUNTS / sizeof COUNTS[0]; c++) {
+                check_sheets(height, width, COUNTS[c], 3);
+            }
+        }
+    }
+}
+
+/* What sharing is for: 100 RoIs of 14x14 take 1380 tiles, not 1600; one takes 16, as alone. */
+TEST(maps_of_an_image_share_tiles)
+{
+    rcnn_sheets sheets;
+    rcnn_sheets_begin(&sheets, 14, 14);
+    rcnn_sheets_add(&sheets, 100);
+    CHECK(sheets.tiles == 1380 && sheets.maps == 100);
+    rcnn_sheets_begin(&sheets, 14, 14);
+    rcnn_sheets_add(&sheets, 1);
+    CHECK(sheets.tiles == 16);
+    rcnn_sheets_begin(&sheets, 16, 200);
+    rcnn_sheets_add(&sheets, 7);
+    CHECK(sheets.tiles == 7 * 4 * 50); /* nothing to share */
+}
 
 /* What the backend takes for a convolution of features 8x8. */
 static const rcnn_winograd_body *chosen(const conv_form *form, rcnn_dtype src)

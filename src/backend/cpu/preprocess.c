@@ -94,6 +94,12 @@ static void fill_row(const rcnn_cpu_kernel *k, const rcnn_cpu_resize_job *job, r
                      void *row)
 {
     const rcnn_cpu_resizer *resizer = resizer_of(k);
+    const rcnn_image_view *view = job->view;
+    if (view->width == job->net_width &&
+        view->height == job->net_height) { /* every resizer gives the pixels themselves */
+        rcnn_cpu_store_pixels(job, view->data + (size_t)y * view->stride_bytes, row);
+        return;
+    }
     if (resizer->gives_floats && job->type == RCNN_F32 && job->channels == 3) {
         resizer->vertical(job, y, cache, row); /* a line is what is to be stored */
         return;

@@ -59,6 +59,8 @@ static inline int32_t rcnn_cpu_clamp(int32_t value, int32_t low, int32_t high)
 
 /* Stores a line as net_width pixels of the image. */
 void rcnn_cpu_store_bytes(const rcnn_cpu_resize_job *job, const uint8_t *line, void *dst);
+/* Stores a source row of net_width pixels. */
+void rcnn_cpu_store_pixels(const rcnn_cpu_resize_job *job, const uint8_t *row, void *dst);
 void rcnn_cpu_store_floats(const rcnn_cpu_resize_job *job, const float *line, void *dst);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "backend/cpu/elements.h"
 #include "backend/cpu/panels.h"
+#include "backend/cpu/winograd_tiles.h"
 #include "base/memory.h"
 #include "base/threads.h"
 
@@ -26,11 +27,10 @@ typedef struct winograd_kernel {
     const rcnn_winograd_body *body;
     rcnn_panels *filters;
     rcnn_value_id src, residual, dst, rows; /* residual, rows: RCNN_NO_VALUE when absent */
-    rcnn_tensor_desc src_desc, residual_desc, dst_desc;
+    rcnn_tensor_desc src_desc, dst_desc;
     int32_t images; /* length of rows */
     rcnn_product_numbers numbers;
     void *zeros;                  /* [in]: the inputs outside of the map; owned */
-    int32_t tiles_x, tiles_y;     /* of one entry of dim[0] */
     int32_t panels;               /* of all output channels */
     size_t input_stride;          /* elements from one product's transformed inputs to the next's */
     size_t sums_stride;           /* floats from one product's sums to the next's */
@@ -43,57 +43,24 @@ typedef struct winograd_kernel {
 typedef struct winograd_run {
     const char *src, *residual; /* residual NULL when there is none */
     char *dst;
-    int64_t tiles, blocks;
+    rcnn_sheets sheets;
+    int64_t blocks;
     char *inputs; /* transformed: one block a thread, or all blocks */
     char *own;    /* one a thread */
 } winograd_run;
 
 /* ------------------------------------------------------------- one tile */
 
-#define OUTSIDE SIZE_MAX
-
-typedef struct tile_place {
-    size_t row;   /* entry of dim[0] */
-    int32_t y, x; /* of its first output */
-} tile_place;
-
-static tile_place place_of(const winograd_kernel *k, int64_t tile)
-{
-    const int64_t per_row = (int64_t)k->tiles_x * k->tiles_y;
-    const int32_t within = (int32_t)(tile % per_row);
-    return (tile_place){
-        .row = (size_t)(tile / per_row), .y = within / k->tiles_x * OUT, .x = within % k->tiles_x * OUT};
-}
-
-/* Where the pixels of a square of `side` by `side` from `at` on stand in a map: bytes from its start, OUTSIDE of it. */
-static void square_at(const rcnn_tensor_desc *desc, tile_place at, int32_t side, size_t *offset)
-{
-    const size_t bytes = (size_t)desc->dim[3] * rcnn_cpu_element_bytes(desc->dtype);
-    const int64_t width = desc->dim[2];
-    const int64_t first = ((int64_t)at.row * desc->dim[1] + at.y) * width + at.x;
-    const bool whole = at.y >= 0 && at.x >= 0 && at.y + side <= desc->dim[1] && at.x + side <= desc->dim[2];
-    for (int32_t y = 0; y < side; y++) {
-        for (int32_t x = 0; x < side; x++) {
-            const bool inside =
-                whole || (at.y + y >= 0 && at.y + y < desc->dim[1] && at.x + x >= 0 && at.x + x < desc->dim[2]);
-            offset[y * side + x] = inside ? (size_t)(first + y * width + x) * bytes : OUTSIDE;
-        }
-    }
-}
-
 /* Transformed inputs of tile number `tile` as row `slot` of its block. Past the live tiles: zeros. */
 static void gather_tile(const winograd_kernel *k, const winograd_run *run, int64_t tile, int32_t slot, void *inputs)
 {
     const void *pixel[PRODUCTS];
-    size_t offset[PRODUCTS];
-    tile_place at = place_of(k, tile);
-    at.y = tile < run->tiles ? at.y - 1 : k->src_desc.dim[1];
-    at.x--;
-    square_at(&k->src_desc, at, RCNN_WINOGRAD_IN, offset);
-    for (int32_t i = 0; i < PRODUCTS; i++) {
-        pixel[i] = offset[i] == OUTSIDE ? k->zeros : run->src + offset[i];
-    }
+    size_t index[PRODUCTS];
     const size_t channels = (size_t)k->src_desc.dim[3];
+    rcnn_sheets_square(&run->sheets, tile, 1, RCNN_WINOGRAD_IN, index);
+    for (int32_t i = 0; i < PRODUCTS; i++) {
+        pixel[i] = index[i] == RCNN_NO_PIXEL ? k->zeros : rcnn_cpu_at(k->src_desc.dtype, run->src, index[i] * channels);
+    }
     k->body->gather(k->src_desc.dtype, pixel, (int32_t)channels,
                     rcnn_cpu_to(k->body->product->features, inputs, (size_t)slot * channels), k->input_stride);
 }
@@ -114,19 +81,17 @@ static void scatter_tile(const winograd_kernel *k, const winograd_run *run, int6
 {
     const void *residual[OUT * OUT];
     void *pixel[OUT * OUT];
-    size_t offset[OUT * OUT], beside[OUT * OUT];
-    const tile_place at = place_of(k, tile);
+    size_t index[OUT * OUT];
+    const size_t channels = (size_t)k->dst_desc.dim[3];
     const rcnn_product_store how = rcnn_product_store_at(&k->numbers, first);
     const size_t size = rcnn_cpu_element_bytes(how.dst);
-    square_at(&k->dst_desc, at, OUT, offset);
-    square_at(&k->residual_desc, at, OUT, beside);
+    rcnn_sheets_square(&run->sheets, tile, 0, OUT, index);
     for (int32_t i = 0; i < OUT * OUT; i++) {
-        const bool outside = offset[i] == OUTSIDE;
-        char *dst = outside ? sink : run->dst + offset[i] + (size_t)first * size;
-        fetch_ahead(dst, OUT * (size_t)k->dst_desc.dim[3] * size, (size_t)count * size);
-        pixel[i] = dst;
-        residual[i] =
-            outside || !run->residual ? sink : rcnn_cpu_at(how.residual, run->residual + beside[i], (size_t)first);
+        const bool outside = index[i] == RCNN_NO_PIXEL;
+        const size_t element = index[i] * channels + (size_t)first;
+        pixel[i] = outside ? sink : rcnn_cpu_to(how.dst, run->dst, element);
+        fetch_ahead(pixel[i], OUT * channels * size, (size_t)count * size);
+        residual[i] = outside || !run->residual ? sink : rcnn_cpu_at(how.residual, run->residual, element);
     }
     k->body->scatter(&how, sums, k->sums_stride, count, run->residual ? residual : NULL, pixel);
 }
@@ -135,7 +100,7 @@ static void scatter_tile(const winograd_kernel *k, const winograd_run *run, int6
 
 static int32_t block_length(const winograd_kernel *k, const winograd_run *run, int64_t block)
 {
-    const int64_t left = run->tiles - block * k->body->block_tiles;
+    const int64_t left = run->sheets.tiles - block * k->body->block_tiles;
     return left < k->body->block_tiles ? (int32_t)left : k->body->block_tiles;
 }
 
@@ -209,9 +174,14 @@ static void run_by_piece(const winograd_kernel *k, const winograd_run *run)
     }
 }
 
-static int64_t tiles_of(const winograd_kernel *k, int64_t rows)
+/* The live maps: RoIs of an image may share tiles, images do not. */
+static void lay_out(const winograd_kernel *k, const int32_t *counts, rcnn_sheets *sheets)
 {
-    return rows * k->tiles_x * k->tiles_y;
+    const int32_t count = counts ? k->images : k->src_desc.dim[0];
+    rcnn_sheets_begin(sheets, k->src_desc.dim[1], k->src_desc.dim[2]);
+    for (int32_t n = 0; n < count; n++) {
+        rcnn_sheets_add(sheets, counts ? counts[n] : 1);
+    }
 }
 
 static int64_t blocks_of(const winograd_kernel *k, int64_t tiles)
@@ -223,13 +193,11 @@ static rcnn_status winograd_enqueue(rcnn_kernel *kernel, const rcnn_args *args, 
 {
     (void)err;
     const winograd_kernel *k = (const winograd_kernel *)kernel;
-    const int32_t rows =
-        k->rows == RCNN_NO_VALUE ? k->src_desc.dim[0] : rcnn_cpu_live_rows(args->value[k->rows], k->images);
     winograd_run run = {.src = args->value[k->src],
                         .residual = k->residual == RCNN_NO_VALUE ? NULL : args->value[k->residual],
-                        .dst = args->value[k->dst],
-                        .tiles = tiles_of(k, rows)};
-    run.blocks = blocks_of(k, run.tiles);
+                        .dst = args->value[k->dst]};
+    lay_out(k, k->rows == RCNN_NO_VALUE ? NULL : args->value[k->rows], &run.sheets);
+    run.blocks = blocks_of(k, run.sheets.tiles);
     run.own = args->scratch;
     run.inputs = run.own + (size_t)rcnn_cpu_threads(k->backend) * k->own_bytes;
     if (run.blocks == 0) {
@@ -266,11 +234,17 @@ static const rcnn_winograd_body *body_of(const rcnn_product_body *product)
     return NULL;
 }
 
+static int32_t images_of(const rcnn_graph *graph, const rcnn_op *op)
+{
+    return graph->values[op->rows == RCNN_NO_VALUE ? op->input[0] : op->rows].desc.dim[0];
+}
+
 const rcnn_winograd_body *rcnn_winograd_choose(const rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op)
 {
     const rcnn_dtype src = graph->values[op->input[0]].desc.dtype;
     const bool fits = op->w.kh == 3 && op->w.kw == 3 && op->u.conv.stride == 1 && op->u.conv.pad == 1 &&
-                      op->u.conv.groups == 1 && op->w.in % RCNN_PRODUCT_CHANNELS == 0 && op->w.out % PANEL == 0;
+                      op->u.conv.groups == 1 && op->w.in % RCNN_PRODUCT_CHANNELS == 0 && op->w.out % PANEL == 0 &&
+                      images_of(graph, op) <= RCNN_BATCH_MAX;
     return fits ? body_of(rcnn_product_choose(backend, src == RCNN_F32 ? RCNN_F32 : RCNN_BF16)) : NULL;
 }
 
@@ -333,15 +307,15 @@ static size_t fill_sizes(winograd_kernel *k)
     const size_t tiles = (size_t)body->block_tiles;
     const size_t width = PIECE_PANELS * PANEL;
     const size_t element = rcnn_cpu_element_bytes(body->product->features);
-    k->tiles_y = (k->dst_desc.dim[1] + OUT - 1) / OUT;
-    k->tiles_x = (k->dst_desc.dim[2] + OUT - 1) / OUT;
     k->panels = k->dst_desc.dim[3] / PANEL;
     k->input_stride = tiles * (size_t)k->src_desc.dim[3] + STAGGER / element;
     k->sums_stride = tiles * width + STAGGER / sizeof(float);
     k->block_bytes = rcnn_aligned_size(PRODUCTS * k->input_stride * element);
     k->sums_bytes = rcnn_aligned_size(PRODUCTS * k->sums_stride * sizeof(float));
     k->own_bytes = k->sums_bytes + rcnn_aligned_size(width * sizeof(float));
-    const int64_t blocks = blocks_of(k, tiles_of(k, k->src_desc.dim[0]));
+    /* as many as there are when no two maps share a tile */
+    const int64_t tiles_y = (k->dst_desc.dim[1] + OUT - 1) / OUT, tiles_x = (k->dst_desc.dim[2] + OUT - 1) / OUT;
+    const int64_t blocks = blocks_of(k, k->src_desc.dim[0] * tiles_y * tiles_x);
     k->gather_first = blocks < 4 * (int64_t)threads;
     return threads * k->own_bytes + (k->gather_first ? (size_t)blocks : threads) * k->block_bytes;
 }
@@ -352,7 +326,6 @@ static rcnn_status prepare(winograd_kernel *k, const rcnn_graph *graph, const rc
     k->dst_desc = graph->values[op->output[0]].desc;
     k->src = op->input[0];
     k->residual = op->u.conv.residual ? op->input[1] : RCNN_NO_VALUE;
-    k->residual_desc = graph->values[op->u.conv.residual ? op->input[1] : op->output[0]].desc;
     k->dst = op->output[0];
     k->rows = op->rows;
     k->images = op->rows == RCNN_NO_VALUE ? 0 : graph->values[op->rows].desc.dim[0];
