@@ -63,7 +63,7 @@ static void fill_frame(const rcnn_session *s, rcnn_frame *frame, const rcnn_imag
 
 /* -------------------------------------------------------------------- results */
 
-static void begin_results(const rcnn_session *s, rcnn_results *results)
+void rcnn_session_begin_results(const rcnn_session *s, rcnn_results *results)
 {
     rcnn_results_reset(results);
     results->has_masks = s->mask_format != RCNN_MASK_NONE;
@@ -177,7 +177,7 @@ static void land_early(rcnn_session *s, int32_t slot)
     flight->failed = (rcnn_error){.status = RCNN_OK};
     rcnn_status status = need_results(&flight->results, &flight->failed);
     if (status == RCNN_OK) {
-        begin_results(s, flight->results);
+        rcnn_session_begin_results(s, flight->results);
         status = land(s, slot, flight->results, &flight->failed);
     } else {
         (void)s->vt->wait(s->backend, slot, NULL);
@@ -314,6 +314,19 @@ static rcnn_status launch(rcnn_session *s, const rcnn_image_view *images, int32_
     return status;
 }
 
+void rcnn_session_delivered(const rcnn_plan *plan, rcnn_delivered *out)
+{
+    const rcnn_delivery *d = &plan->delivery;
+    *out = (rcnn_delivered){.boxes = plan->value[d->boxes],
+                            .rois = d->rois == RCNN_NO_VALUE ? NULL : plan->value[d->rois],
+                            .scores = plan->value[d->scores],
+                            .labels = plan->value[d->labels],
+                            .counts = plan->value[d->counts],
+                            .proposal_counts =
+                                d->proposal_counts == RCNN_NO_VALUE ? NULL : plan->value[d->proposal_counts],
+                            .masks = d->masks == RCNN_NO_VALUE ? NULL : plan->value[d->masks]};
+}
+
 /* A batch on a backend that works in host memory, from pixels to results. */
 static rcnn_status run_on_host(rcnn_session *s, rcnn_flight *flight, const rcnn_image_view *images, int32_t count,
                                rcnn_results *results, rcnn_error *err)
@@ -331,15 +344,8 @@ static rcnn_status run_on_host(rcnn_session *s, rcnn_flight *flight, const rcnn_
         s->vt->end_run(s->backend);
     }
     RCNN_TRY(status);
-    const rcnn_delivery *d = &plan->delivery;
-    const rcnn_delivered delivered = {.boxes = plan->value[d->boxes],
-                                      .rois = d->rois == RCNN_NO_VALUE ? NULL : plan->value[d->rois],
-                                      .scores = plan->value[d->scores],
-                                      .labels = plan->value[d->labels],
-                                      .counts = plan->value[d->counts],
-                                      .proposal_counts =
-                                          d->proposal_counts == RCNN_NO_VALUE ? NULL : plan->value[d->proposal_counts],
-                                      .masks = d->masks == RCNN_NO_VALUE ? NULL : plan->value[d->masks]};
+    rcnn_delivered delivered;
+    rcnn_session_delivered(plan, &delivered);
     RCNN_TRY(take(s, plan, &flight->frame, &delivered, results, err));
     return s->time_steps ? rcnn_session_keep_steps(s, plan, step_ms, &delivered, err) : RCNN_OK;
 }
@@ -364,7 +370,7 @@ static rcnn_status run_all(rcnn_session *s, const rcnn_image_view *images, int32
                            rcnn_error *err)
 {
     const double start = rcnn_clock_ms();
-    begin_results(s, results);
+    rcnn_session_begin_results(s, results);
     s->run_results = results;
     s->step_count = 0;
     rcnn_status status = RCNN_OK;
@@ -419,7 +425,7 @@ static rcnn_status submit_landed(rcnn_session *s, const rcnn_image_view *images,
     rcnn_flight *flight = &s->flights[(s->oldest + s->pending) % RCNN_SESSION_IN_FLIGHT];
     const double start = rcnn_clock_ms();
     RCNN_TRY(need_results(&flight->results, err));
-    begin_results(s, flight->results);
+    rcnn_session_begin_results(s, flight->results);
     if (count > 0) {
         RCNN_TRY(run_on_host(s, flight, images, count, flight->results, err));
     }
@@ -462,7 +468,7 @@ static rcnn_status collect_oldest(rcnn_session *s, rcnn_results **out, rcnn_erro
         (void)s->vt->wait(s->backend, s->oldest, NULL);
         return status;
     }
-    begin_results(s, *out);
+    rcnn_session_begin_results(s, *out);
     RCNN_TRY(land(s, s->oldest, *out, err));
     return finish_results(s, *out, flight->start_ms, err);
 }

@@ -106,6 +106,10 @@ rcnn_status rcnn_session_grow(const rcnn_backend_vt *vt, rcnn_backend *backend, 
 rcnn_status rcnn_session_land_all(rcnn_session *session, rcnn_error *err);
 /* Waits until nothing runs and frees all flights; their results are lost. */
 void rcnn_session_abandon(rcnn_session *session);
+/* Empties results for a run of this session. */
+void rcnn_session_begin_results(const rcnn_session *session, rcnn_results *results);
+/* What a run of a plan in host memory left, where it stands. */
+void rcnn_session_delivered(const rcnn_plan *plan, rcnn_delivered *out);
 
 /* ------------------------------------------------------------- step_times.c */
 
