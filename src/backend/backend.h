@@ -168,8 +168,8 @@ typedef struct rcnn_backend_vt {
 
 #define RCNN_BACKEND_MARKS 512 /* one for every kernel of the deepest networks, and some more */
 
-/* The backends' tables. cpu exists in builds with oneDNN (RCNN_HAVE_ONEDNN); cuda is a module of its own, opened on
- * request by cuda_module.c. */
+/* The backends' tables. Without oneDNN (RCNN_HAVE_ONEDNN) cpu is not listed and prepares no convolution or product; cuda is
+ * a module of its own, opened on request by cuda_module.c. */
 extern const rcnn_backend_vt rcnn_backend_ref;
 extern const rcnn_backend_vt rcnn_backend_cpu;
 /* The module's table, or a stand-in named "cuda" whose probe and open say in one line why there is none. Any thread. */

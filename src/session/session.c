@@ -178,14 +178,11 @@ static rcnn_status choose_precision(rcnn_session *s, rcnn_precision wanted, rcnn
     return RCNN_OK;
 }
 
-/* The backend that resizes and normalises on the host: cpu where it works, else ref. */
+/* The backend that resizes and normalises on the host. */
 static rcnn_status open_host(rcnn_session *s, rcnn_error *err)
 {
-    char text[256];
     const rcnn_backend_options options = {.device = 0, .num_threads = s->num_threads};
-    if (rcnn_backend_find("cpu", &s->host_vt, NULL) != RCNN_OK || s->host_vt->probe(text, sizeof text) != RCNN_OK) {
-        s->host_vt = &rcnn_backend_ref;
-    }
+    s->host_vt = &rcnn_backend_cpu;
     return s->host_vt->open(&options, &s->host, err);
 }
 

@@ -13,6 +13,8 @@
 
 #include <string.h>
 
+#include "backend/cpu/elements.h"
+#include "backend/cpu/onednn_call.h"
 #include "base/memory.h"
 
 #define PARTS_MAX  2

@@ -2,8 +2,7 @@
 #ifndef RCNN_BACKEND_CPU_ONEDNN_CONV_H
 #define RCNN_BACKEND_CPU_ONEDNN_CONV_H
 
-#include "backend/cpu/elements.h"
-#include "backend/cpu/onednn_call.h"
+#include "backend/cpu/cpu.h"
 
 rcnn_status rcnn_cpu_deconv_rows(const rcnn_kernel *kernel, const rcnn_args *args, int32_t first, int32_t count,
                                  void *dst, void *scratch, rcnn_error *err);

@@ -123,7 +123,7 @@ static __device__ __forceinline__ void load_rows(const void *src, int32_t rows, 
 }
 
 /* What a thread copies of a tile's x: COPIES pixels, 8 threads a pixel, 16 bytes of every 64 channels. A copy is numbered
- * 64 channels * COPIES + pixel. The last 16 threads have nothing to copy and write zeros between the rows instead: a
+ * 64 channels * COPIES + pixel. The last 16 threads have nothing to copy: theirs are switched off one by one, since a
  * condition around the copies would split the code that the compiler mixes with the products. */
 typedef struct bottleneck_copy {
     const char *image;       /* this thread's 16 bytes of pixel 0 */
@@ -138,15 +138,13 @@ static __device__ __forceinline__ void plan_copy(const rcnn_cuda_bottleneck *p, 
 {
     typedef bottleneck_layout<CHANNELS> at;
     const int32_t thread = thread_anew();
-    const bool busy = thread < COPY_THREADS;
     copy->image = static_cast<const char *>(p->src) + pixel_at(p, tile.image, 0, 0) * (CHANNELS * 2) + thread % 8 * 16;
-    copy->dst = x + (rcnn_shared_address)(busy ? thread / 8 * at::x_pitch + thread % 8 * 16
-                                               : (thread - COPY_THREADS) * at::x_pitch + CHANNELS * 2);
+    copy->dst = x + (rcnn_shared_address)(thread / 8 * at::x_pitch + thread % 8 * 16);
 #pragma unroll
     for (int32_t i = 0; i < COPIES; i++) {
         const int32_t pixel = thread / 8 + i * COPY_STEP;
         const int32_t row = tile.y - 1 + pixel / X_W, column = tile.x - 1 + pixel % X_W;
-        copy->pixel[i] = more && busy && in_image(p, row, column) ? row * p->width + column : -1;
+        copy->pixel[i] = more && in_image(p, row, column) ? row * p->width + column : -1;
     }
 }
 
@@ -155,13 +153,13 @@ template <int CHANNELS>
 static __device__ __forceinline__ void load_x(const bottleneck_copy *copy, int32_t first, int32_t end)
 {
     typedef bottleneck_layout<CHANNELS> at;
-    const int32_t thread = (int32_t)threadIdx.x;
 #pragma unroll
     for (int32_t i = first; i < end; i++) {
         const int32_t pixel = copy->pixel[i % COPIES];
-        const int32_t byte = thread < COPY_THREADS ? i / COPIES * 128 : 0;
-        rcnn_copy_async<16>(copy->dst + (rcnn_shared_address)(i % COPIES * COPY_STEP * at::x_pitch + byte),
-                            copy->image + (size_t)max(pixel, 0) * (CHANNELS * 2) + i / COPIES * 128, pixel >= 0);
+        rcnn_copy_async_if<16>((int32_t)threadIdx.x < COPY_THREADS,
+                               copy->dst +
+                                   (rcnn_shared_address)(i % COPIES * COPY_STEP * at::x_pitch + i / COPIES * 128),
+                               copy->image + (size_t)max(pixel, 0) * (CHANNELS * 2) + i / COPIES * 128, pixel >= 0);
         if ((i + 1) % COPIES == 0) {
             rcnn_copy_commit();
         }

@@ -92,6 +92,14 @@ template <int BYTES> static inline void rcnn_copy_async(rcnn_shared_address dst,
     rcnn_emulate_own_copies()->push_back({reinterpret_cast<void *>(dst), live ? src : NULL, BYTES});
 }
 
+template <int BYTES>
+static inline void rcnn_copy_async_if(bool wanted, rcnn_shared_address dst, const void *src, bool live)
+{
+    if (wanted) {
+        rcnn_copy_async<BYTES>(dst, src, live);
+    }
+}
+
 static inline void rcnn_copy_commit(void)
 {
     rcnn_emulate_own_copies()->push_back({NULL, NULL, 0});
@@ -210,6 +218,18 @@ static __device__ __forceinline__ void rcnn_copy_async(rcnn_shared_address dst, 
                      "r"(bytes)
                      : "memory");
     }
+}
+/* The same of 16 bytes, or nothing: one instruction under a predicate, no branch. */
+template <int BYTES>
+static __device__ __forceinline__ void rcnn_copy_async_if(bool wanted, rcnn_shared_address dst, const void *src,
+                                                          bool live)
+{
+    static_assert(BYTES == 16, "bytes a copy");
+    const uint32_t bytes = live ? BYTES : 0;
+    asm volatile("{\n.reg .pred wanted;\nsetp.ne.u32 wanted, %3, 0;\n"
+                 "@wanted cp.async.cg.shared.global [%0], [%1], 16, %2;\n}" ::"r"(dst),
+                 "l"(__cvta_generic_to_global(src)), "r"(bytes), "r"((uint32_t)wanted)
+                 : "memory");
 }
 static __device__ __forceinline__ void rcnn_copy_commit(void)
 {
