@@ -43,24 +43,35 @@ step_test() {
 }
 
 # Every tool over the op list, a kind of op a process, and over one whole run; all at once: each alone leaves most of the
-# machine idle. cuBLASLt's own kernels (nvjet) are not watched for races: they synchronise in ways that racecheck of CUDA 13.0
-# does not know, and it reports them or breaks off.
+# machine idle. cuBLASLt's own kernels (nvjet) synchronise in ways that racecheck of CUDA 13.0 does not know: what it reports
+# within them is counted apart, and fc and deconv alone, which make it break off, are left out. (Told to exclude kernels, it
+# breaks off in others.)
 sanitize_one() {
     log=$out/sanitizer_$1_$2.log
     what=$2
     tool=$1
     shift 2
-    timeout 300 compute-sanitizer --tool "$tool" --kernel-name-exclude kns=nvjet --print-limit 0 --error-exitcode 9 "$@" >"$log" 2>&1
+    timeout 240 compute-sanitizer --tool "$tool" --print-limit 0 --error-exitcode 9 "$@" >"$log" 2>&1
     status=$?
-    echo "$tool, $what: exit $status: $(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$log" | tail -n 1)" >"$log.line"
+    theirs=$(grep 'Race reported' "$log" | grep -c nvjet)
+    ours=$(grep 'Race reported' "$log" | grep -vc nvjet)
+    if [ $status = 9 ] && [ "$theirs" -gt 0 ] && [ "$ours" = 0 ] && ! grep -qE 'Internal|returned an error' "$log"; then
+        status=0
+    fi
+    echo "$tool, $what: exit $status: $(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$log" | tail -n 1); reports within nvjet: $theirs, elsewhere: $ours" >"$log.line"
     return $status
 }
 
 step_sanitize() {
     pids= status=0
-    for tool in memcheck racecheck initcheck; do
-        for kind in preprocess conv fc deconv maxpool upsample_add rpn_select nms roi_align box_select detect mask_logit; do
-            sanitize_one $tool "$kind" "$build/tests/test_ops" --backend cuda --type f16 "$kind:" &
+    for tool in ${RCNN_GPU_TOOLS:-memcheck racecheck initcheck}; do
+        for kind in preprocess conv fc deconv maxpool upsample_add roi_align mask_logit rpn_select nms box_select detect; do
+            type="--type f16"
+            case $tool,$kind in
+            *,rpn_select | *,nms | *,box_select | *,detect) type= ;; # only in fp32
+            racecheck,fc | racecheck,deconv) continue ;;
+            esac
+            sanitize_one $tool $kind "$build/tests/test_ops" --backend cuda $type "$kind:" &
             pids="$pids $!"
         done
         sanitize_one $tool run "$rcnn" detect samples/tissue.jpg -m $model --device cuda --masks rle --json "$out/$tool.json" &
@@ -105,7 +116,7 @@ step_quick() { RCNN_GPU_BENCH="--no-peer --rounds 2 --samples 60 ${RCNN_GPU_BENC
 
 step_study() {
     RCNN_CACHE_DIR="$out/cache" timeout 500 python3 bench/study.py --build "$build" --model $model --image "$(bench_image)" \
-        --out "$out/study" --tune --max-seconds 150 ${RCNN_GPU_STUDY:-} 2>"$out/study.log" || { tail -n 5 "$out/study.log"; return 1; }
+        --out "$out/study" --tune --max-seconds ${RCNN_GPU_STUDY_SECONDS:-150} ${RCNN_GPU_STUDY:-} 2>"$out/study.log" || { tail -n 5 "$out/study.log"; return 1; }
 }
 
 step_soak() {
