@@ -71,7 +71,7 @@ step_sanitize() {
             *,rpn_select | *,nms | *,box_select | *,detect) type= ;; # only in fp32
             racecheck,fc | racecheck,deconv) continue ;;
             esac
-            sanitize_one $tool $kind "$build/tests/test_ops" --backend cuda $type "$kind:" &
+            sanitize_one $tool $kind "$build/tests/test_ops" --backend cuda $type "^$kind:" &
             pids="$pids $!"
         done
         sanitize_one $tool run "$rcnn" detect samples/tissue.jpg -m $model --device cuda --masks rle --json "$out/$tool.json" &
