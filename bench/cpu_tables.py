@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes the tables of docs/results/cpu.md from the JSON of compare_cpu.py.
+"""Writes the tables of docs/results/cpu.md from the JSON of compare_cpu.py and of instructions.py.
 
-    cpu_tables.py JSON MARKDOWN
+    cpu_tables.py JSON INSTRUCTIONS_JSON MARKDOWN
 
 A table stands between the lines <!-- table NAME --> and <!-- end -->; what is there is replaced, the rest is left alone.
 """
@@ -99,6 +99,20 @@ def types(report):
     return table(["precision", "source * weights (+ residual) -> result", "ops", "ms", "GFLOP/s"], rows)
 
 
+def instructions(report):
+    """By kind of op, or name of the form of masks."""
+    kinds = {}
+    for part in report["instructions"]["parts"]:
+        name = f"masks as {part['name']}" if part["kind"] == "masks" else part["kind"]
+        kinds.setdefault(name, []).append(part)
+    rows = []
+    for name, parts in kinds.items():
+        counts = [sum(part["instructions"][level] for part in parts) / 1e6 for level in ("c", "avx2")]
+        ms = [sum(part["ms"][level] for part in parts) for level in ("c", "avx2", "avx512")]
+        rows.append([name, len(parts), *(f"{count:.2f}" for count in counts), *(number(t) for t in ms)])
+    return table(["", "ops", "10^6 instructions, C", "AVX2", "ms, C", "AVX2", "AVX-512"], rows)
+
+
 def skipped(report):
     if not report["skipped"]:
         return "Nothing was left out."
@@ -107,13 +121,15 @@ def skipped(report):
 
 TABLES = {"machine": machine, "whole": lambda r: span_table(r, "whole"), "dense": lambda r: span_table(r, "dense"),
           "agreement": agreement, "floor": floor, "forms": forms, "stages": lambda r: columns(r, "stages_ms"),
-          "other": lambda r: columns(r, "other_ops_ms"), "types": types, "skipped": skipped}
+          "other": lambda r: columns(r, "other_ops_ms"), "types": types, "instructions": instructions,
+          "skipped": skipped}
 
 
 def main():
-    if len(sys.argv) != 3:
-        sys.exit("usage: cpu_tables.py JSON MARKDOWN")
-    report, path = json.loads(pathlib.Path(sys.argv[1]).read_text()), pathlib.Path(sys.argv[2])
+    if len(sys.argv) != 4:
+        sys.exit("usage: cpu_tables.py JSON INSTRUCTIONS_JSON MARKDOWN")
+    report, path = json.loads(pathlib.Path(sys.argv[1]).read_text()), pathlib.Path(sys.argv[3])
+    report["instructions"] = json.loads(pathlib.Path(sys.argv[2]).read_text())
     text = path.read_text()
     wanted = re.findall(r"<!-- table (\w+) -->", text)
     if unknown := [name for name in wanted if name not in TABLES]:

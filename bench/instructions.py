@@ -21,7 +21,8 @@ COUNTED = ("c", "avx2")
 
 
 def call(command, level):
-    environment = {**os.environ, "RCNN_CPU_MASK": level, "OMP_NUM_THREADS": "1"}
+    # direct: else the stem and its pooling are one kernel at some levels and two at others
+    environment = {**os.environ, "RCNN_CPU_MASK": level, "RCNN_CPU_CONV": "direct", "OMP_NUM_THREADS": "1"}
     if level in COUNTED:
         environment["ONEDNN_MAX_CPU_ISA"] = "AVX2"
     done = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True)

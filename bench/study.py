@@ -55,13 +55,13 @@ def start_peer(args):
     return turn
 
 
-def our_round(args, last):
+def our_round(args):
     path = args.out / "round.json"
     command = [args.build / "rcnn", "bench", "-m", args.model, "--device", args.device, "--image", args.image, "--sizes",
                args.sizes, "--samples", args.samples, "--json", path, "-q"]
     command += ["--tune"] if args.tune else []
     command += ["--threads", args.threads] if args.threads else []
-    command += ["--report", args.out / "ours", "--trace", args.out / "trace.json"] if last else []
+    command += ["--report", args.out / "ours", "--trace", args.out / "trace.json"]
     subprocess.run([str(c) for c in command], check=True)
     result = json.loads(path.read_text())
     path.unlink()
@@ -94,7 +94,7 @@ def main():
         if late and ours:
             print(f"study.py: {i} of {args.rounds} rounds, then the time was up", file=sys.stderr)
             break
-        ours.append(our_round(args, i + 1 == args.rounds))
+        ours.append(our_round(args))
         if peer:
             theirs.append(peer())
     if peer:

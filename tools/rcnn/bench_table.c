@@ -218,13 +218,44 @@ static bench_rates bench_rates_of(const bench_result *r, const bench_row *row)
     return rates;
 }
 
-static double sum_of_stages(const bench_row *row)
+/* Stages of the call in run `run`; of their medians where run is -1. */
+static double stages_of_run(const bench_row *row, int32_t run)
 {
     double ms = 0;
     for (int s = 0; s < BENCH_STAGE_COUNT; s++) {
-        ms += s == BENCH_STAGE_decode ? 0 : row->stage[s].median;
+        const bench_times *t = &row->stage[s];
+        if (s != BENCH_STAGE_decode && t->count > 0) {
+            ms += run < 0 ? t->median : t->samples[run];
+        }
     }
     return ms;
+}
+
+static bool has_all_runs(const bench_row *row)
+{
+    for (int s = 0; s < BENCH_STAGE_COUNT; s++) {
+        const bench_times *t = &row->stage[s];
+        if (s != BENCH_STAGE_decode && t->count > 0 && (t->count != row->staged.count || !t->samples)) {
+            return false;
+        }
+    }
+    return row->staged.count > 0;
+}
+
+/* The median over the runs of their sums: medians of stages do not add up where a run is slow here and another one there. */
+static double sum_of_stages(const bench_row *row)
+{
+    bench_times sums = {.count = row->staged.count};
+    sums.samples = has_all_runs(row) ? malloc((size_t)sums.count * sizeof *sums.samples) : NULL;
+    if (!sums.samples) {
+        return stages_of_run(row, -1);
+    }
+    for (int32_t run = 0; run < sums.count; run++) {
+        sums.samples[run] = stages_of_run(row, run);
+    }
+    bench_times_sum_up(&sums);
+    free(sums.samples);
+    return sums.median;
 }
 
 /* A title as two lines: "bbox forward" breaks at the blank, "pre-processing" behind the hyphen. */
