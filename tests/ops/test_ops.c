@@ -2,8 +2,9 @@
  *
  *     test_ops [--large] [--bench] [--backend NAME] [--type f32|tf32|f16|bf16|int8] [--threads N] [FILTER]
  *
- * FILTER is a substring of "op: case", or, behind a ^, its beginning. --large takes the real Mask R-CNN shapes instead of the small ones; there ref is
- * too slow for convolutions and inner products, which are checked at random elements only. --bench times. */
+ * FILTER is a substring of "op: case", or, behind a ^, its beginning. --large takes the real Mask R-CNN shapes instead of the
+ * small ones; there ref is too slow for convolutions and inner products, which are checked at random elements only.
+ * --bench times. */
 #include "ops/op_list.h"
 
 int main(int argc, char **argv)

@@ -1,5 +1,5 @@
-/* DECONV and MASK_LOGIT as one kernel. Where oneDNN's product is the faster one, a few RoIs at a time: the 28x28x256 features between them, 0.8 MB a RoI in floats,
- * stay in the cache and never exist for all detections (321 MB at 400). */
+/* DECONV and MASK_LOGIT as one kernel. Where oneDNN's product is the faster one, a few RoIs at a time: the 28x28x256 features
+ * between them, 0.8 MB a RoI in floats, stay in the cache and never exist for all detections (321 MB at 400). */
 #include "backend/cpu/mask_tail.h"
 
 #include "backend/cpu/mask_product.h"
