@@ -261,6 +261,9 @@ static void rate_table(const html_page *page, const bench_group *group)
         fputs("</tr>\n", out);
     }
     end_table(out);
+    fputs("<p class=\"note\">FLOP are those of direct convolution; Winograd's filtering, on a CPU, does fewer, and may "
+          "come to more than 100 % of the peak.</p>\n",
+          out);
 }
 
 static void end_to_end_row(FILE *out, const bench_row *row, double peak_tflops)

@@ -352,6 +352,18 @@ static bool is_first_of_size(const bench_result *r, int32_t index)
     return true;
 }
 
+static void explain_shares(const bench_result *r, const bench_row *size, FILE *out)
+{
+    for (int32_t i = 0; i < r->row_count; i++) {
+        if (of_size(&r->rows[i], size) && bench_rates_of(r, &r->rows[i]).of_peak > 1) {
+            fputs("\nmore than 100 % of the peak: FLOP are those of direct convolution, and Winograd's filtering does "
+                  "fewer\n",
+                  out);
+            return;
+        }
+    }
+}
+
 static void print_skipped(const bench_result *r, const bench_row *size, bool markdown, FILE *out)
 {
     bool any = false;
@@ -397,6 +409,7 @@ static void print_sizes(const bench_result *r, bool markdown, FILE *out)
             print_stages(r, row, markdown, out);
             fputc('\n', out);
             print_calls(r, row, markdown, out);
+            explain_shares(r, row, out);
             print_skipped(r, row, markdown, out);
         }
     }
