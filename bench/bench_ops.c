@@ -133,7 +133,10 @@ static rcnn_status run_steps(const rcnn_session *session, const rcnn_args *args,
             RCNN_TRY(run(&p));
         } else if (!arithmetic) {
             RCNN_TRY(run(&p)); /* touches memory that nobody has touched yet, and may write over its inputs */
-            RCNN_TRY(fseek(f->file, at, SEEK_SET) == 0 ? pass_inputs(f, op) : RCNN_ERR_IO);
+            if (fseek(f->file, at, SEEK_SET) != 0) {
+                return rcnn_fail(f->err, RCNN_ERR_IO, "values: cannot go back to those of '%s'", op->name);
+            }
+            RCNN_TRY(pass_inputs(f, op));
             RCNN_TRY(run_part(&p, rcnn_op_kind_name(op->kind), op->name, first));
             first = false;
         }

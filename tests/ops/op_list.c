@@ -445,14 +445,6 @@ static bool has_type(const target *targets, int32_t count, one_op_type type)
 
 #define MIXES_LARGE 3 /* of large shapes: all bytes, and the float features that stand between them */
 
-static bool is_wanted(const char *label, const char *filter)
-{
-    if (filter && filter[0] == '^') {
-        return strncmp(label, filter + 1, strlen(filter + 1)) == 0;
-    }
-    return !filter || strstr(label, filter);
-}
-
 /* The case in one type on all targets. True when it ran on any. */
 static bool run_typed(const settings *chosen, const char *label, const op_case *c, one_op_type type,
                       const target *targets, int32_t count)
@@ -474,7 +466,7 @@ static int run_list(const settings *s, const char *op, const op_case_list *list,
         const op_case *c = &list->cases[i];
         char label[128];
         snprintf(label, sizeof label, "%s: %s", op, c->name);
-        if (c->size != s->size || !is_wanted(label, s->filter)) {
+        if (c->size != s->size || !op_list_is_wanted(label, s->filter)) {
             continue;
         }
         int before = test_failures;

@@ -4,8 +4,18 @@
 #define RCNN_TESTS_OPS_OP_LIST_H
 
 #include <stdbool.h>
+#include <string.h>
 
 #include "backend/backend.h"
+
+/* Whether a case's name has what the user asked for: the filter somewhere, or, behind a ^, at its beginning. NULL: all. */
+static inline bool op_list_is_wanted(const char *name, const char *filter)
+{
+    if (filter && filter[0] == '^') {
+        return strncmp(name, filter + 1, strlen(filter + 1)) == 0;
+    }
+    return !filter || strstr(name, filter);
+}
 
 /* Options as in test_ops.c. The exit status: 0, 1 after failures, 2 for a bad command line. again (may be NULL) is called
  * before every second run of an op, whose results must be the same. */

@@ -403,11 +403,6 @@ static void check_ready(const rcnn_backend_vt *vt, rcnn_backend *backend, one_op
 
 #define PIECE_COUNT (sizeof PIECES / sizeof PIECES[0])
 
-static bool is_wanted(const char *name, const char *filter)
-{
-    return !filter || strstr(name, filter);
-}
-
 static void check_backend(const rcnn_backend_vt *vt, const char *filter, bool small_only)
 {
     static net graves[PIECE_COUNT * ONE_OP_TYPE_COUNT];
@@ -426,11 +421,11 @@ static void check_backend(const rcnn_backend_vt *vt, const char *filter, bool sm
             continue; /* nets of bytes need a scale for every value: the models' tests have them */
         }
         for (size_t i = 0; i < PIECE_COUNT; i++) {
-            if (is_wanted(PIECES[i].name, filter) && !(small_only && PIECES[i].large)) {
+            if (op_list_is_wanted(PIECES[i].name, filter) && !(small_only && PIECES[i].large)) {
                 check_piece(&PIECES[i], vt, backend, (one_op_type)type, graves, &grave_count);
             }
         }
-        if (vt->stage && is_wanted("ready image", filter) && type != ONE_OP_TF32) {
+        if (vt->stage && op_list_is_wanted("ready image", filter) && type != ONE_OP_TF32) {
             check_ready(vt, backend, (one_op_type)type);
         }
     }

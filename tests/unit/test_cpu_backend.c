@@ -1,6 +1,6 @@
 /* What the cpu backend promises beyond right numbers (those are the op list's business): thread counts given back, work
  * that follows the counts, runs that allocate nothing, failures that leak nothing, one copy of shared weights. */
-#include "harness.h"
+#include "cpu_support.h"
 
 #include "base/memory.h"
 #include "ops/one_op.h"
@@ -8,15 +8,6 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
-
-static rcnn_backend *open_backend(int32_t threads)
-{
-    const rcnn_backend_options options = {.device = 0, .num_threads = threads};
-    rcnn_backend *backend = NULL;
-    rcnn_error err;
-    CHECK_OK(rcnn_backend_cpu.open(&options, &backend, &err), err);
-    return backend;
-}
 
 /* 3x3 convolution, 8 -> 16 channels, on `rows` packed rows of 5x6 pixels with `live` of them in use. */
 static void build_rows(one_op *t, int32_t rows, int32_t live)
@@ -62,7 +53,7 @@ TEST(threads_are_given_back)
 {
 #ifdef _OPENMP
     int before = omp_get_max_threads();
-    rcnn_backend *backend = open_backend(before + 3);
+    rcnn_backend *backend = open_cpu(before + 3);
     rcnn_backend_cpu.begin_run(backend);
     CHECK(omp_get_max_threads() == before + 3);
     rcnn_backend_cpu.end_run(backend);
@@ -145,7 +136,7 @@ TEST(shapes_share_reordered_weights)
     rcnn_kernel *kernel[2] = {NULL, NULL};
     size_t scratch;
     rcnn_error err;
-    rcnn_backend *backend = open_backend(1);
+    rcnn_backend *backend = open_cpu(1);
     build_residual(&t[0], 9);
     build_residual(&t[1], 12);
     t[1].graph.ops[0].w = t[0].graph.ops[0].w;
@@ -166,7 +157,7 @@ TEST(failed_allocations_are_statuses)
     build_rows(&t, 23, 5);
     int failures = 0;
     for (uint64_t nth = 1; nth < 100; nth++) {
-        rcnn_backend *backend = open_backend(1);
+        rcnn_backend *backend = open_cpu(1);
         rcnn_kernel *kernel = NULL;
         size_t scratch;
         rcnn_error err;
@@ -189,7 +180,7 @@ TEST(kernels_of_another_size_are_unsupported)
 {
     one_op t;
     rcnn_error err;
-    rcnn_backend *backend = open_backend(1);
+    rcnn_backend *backend = open_cpu(1);
     rcnn_kernel *kernel = NULL;
     size_t scratch;
     one_op_begin(&t, RCNN_OP_DECONV, 5);

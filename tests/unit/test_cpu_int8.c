@@ -1,7 +1,7 @@
 /* CONV, DECONV and FC of the cpu backend on bytes, against sums in double of the same codes: sources, destinations and
  * residuals of every type that int8 plans mix, groups, strides, packed rows; the network's first two ops and the mask head's
  * last two, by the backend's own products and by oneDNN. */
-#include "harness.h"
+#include "cpu_support.h"
 
 #include <math.h>
 
@@ -215,19 +215,10 @@ static void check_case(const number_case *c, bool inplace)
     one_op_free(&t);
 }
 
-static rcnn_backend *open_backend(void)
-{
-    const rcnn_backend_options options = {.num_threads = 2};
-    rcnn_backend *backend = NULL;
-    rcnn_error err = {0};
-    CHECK_OK(rcnn_backend_cpu.open(&options, &backend, &err), err);
-    return backend;
-}
-
 static bool has(rcnn_precision precision)
 {
     rcnn_precision automatic;
-    rcnn_backend *backend = open_backend();
+    rcnn_backend *backend = open_cpu(2);
     const uint32_t set = rcnn_backend_cpu.precisions(backend, &automatic);
     rcnn_backend_cpu.close(backend);
     if (!(set & 1u << precision)) {
@@ -240,7 +231,7 @@ static bool has(rcnn_precision precision)
 /* Products of bytes are the backend's own here. */
 static bool has_own_bytes(void)
 {
-    rcnn_backend *backend = open_backend();
+    rcnn_backend *backend = open_cpu(2);
     const bool own = rcnn_product_choose(backend, RCNN_U8);
     rcnn_backend_cpu.close(backend);
     return own;
@@ -297,7 +288,7 @@ static void *run_two_ops(const two_ops *t)
     if (t->direct) {
         setenv("RCNN_CPU_CONV", "direct", 1);
     }
-    rcnn_backend *backend = open_backend();
+    rcnn_backend *backend = open_cpu(2);
     const bool own = rcnn_product_choose(backend, t->net->graph.values[t->src].desc.dtype);
     rcnn_status status = net_open(t->net, vt, backend, &run, &err);
     status = status == RCNN_OK ? net_execute(&run, &err) : status;
@@ -411,7 +402,7 @@ TEST(stems_make_bytes)
 /* A patch of 7 rows is no whole number of words of four bytes. */
 TEST(stems_of_bytes_are_two_ops)
 {
-    rcnn_backend *backend = open_backend();
+    rcnn_backend *backend = open_cpu(2);
     int32_t keep = 0;
     net n;
     build_stem(&n, ONE_OP_INT8, 0.01f);

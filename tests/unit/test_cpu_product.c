@@ -1,7 +1,7 @@
 /* The cpu backend's matrix products (product.h): every body that the processor has against sums in double, with features of
  * its type and results and residuals of all types; and the panels of weights that they take (panels.h). Bodies that the
  * processor lacks are left out, whatever the backend would choose. */
-#include "harness.h"
+#include "cpu_support.h"
 
 #include "backend/cpu/elements.h"
 #include "backend/cpu/panels.h"
@@ -29,30 +29,13 @@ static const named_body ALL_BODIES[BODIES] = {{"avx2", &rcnn_product_avx2},
                                               {"avx512_bf16", &rcnn_product_bf16},
                                               {"avx512_vnni", &rcnn_product_vnni}};
 
-static bool processor_has(int32_t body)
-{
-#if defined(__x86_64__)
-    const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
-    const bool has[BODIES] = {__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), has_avx512,
-                              has_avx512 && __builtin_cpu_supports("avx512bf16"),
-                              has_avx512 && __builtin_cpu_supports("avx512vnni")};
-    return has[body];
-#else
-    (void)body;
-    return false;
-#endif
-}
-
 /* Those that run here into bodies[BODIES]; their number. Without any the program ends as skipped. */
 static int32_t find_bodies(named_body *bodies)
 {
     int32_t count = 0;
     for (int32_t i = 0; i < BODIES; i++) {
-        if (ALL_BODIES[i].body && processor_has(i)) {
+        if (is_testable(ALL_BODIES[i].name, ALL_BODIES[i].body)) {
             bodies[count++] = ALL_BODIES[i];
-        } else {
-            fprintf(stderr, "left out %s: %s\n", ALL_BODIES[i].name,
-                    ALL_BODIES[i].body ? "the processor lacks the instructions" : "not in this build");
         }
     }
     if (count == 0) {
@@ -472,15 +455,6 @@ static void make_layer(layer *l, uint64_t seed)
     l->op.w = (rcnn_op_weights){.weights = l->weights, .out = OUT, .in = IN, .kh = 1, .kw = 1};
 }
 
-static rcnn_backend *open_backend(void)
-{
-    const rcnn_backend_options options = {.num_threads = 2};
-    rcnn_backend *backend = NULL;
-    rcnn_error err = {0};
-    CHECK_OK(rcnn_backend_cpu.open(&options, &backend, &err), err);
-    return backend;
-}
-
 static rcnn_panels *get(rcnn_backend *backend, const layer *l, rcnn_panels_recipe recipe)
 {
     rcnn_panels *panels = NULL;
@@ -534,7 +508,7 @@ static void check_output(const layer *l, const rcnn_panels *panels, rcnn_dtype t
 TEST(panels_hold_the_weights_of_the_recipe)
 {
     static const rcnn_dtype types[] = {RCNN_F32, RCNN_BF16, RCNN_I8};
-    rcnn_backend *backend = open_backend();
+    rcnn_backend *backend = open_cpu(2);
     layer l;
     make_layer(&l, 35);
     for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
@@ -550,7 +524,7 @@ TEST(panels_hold_the_weights_of_the_recipe)
 TEST(panels_are_shared_by_recipe_and_weights)
 {
     const rcnn_panels_recipe recipe = {MATRICES, IN, RCNN_F32, NULL};
-    rcnn_backend *backend = open_backend();
+    rcnn_backend *backend = open_cpu(2);
     layer l, other;
     make_layer(&l, 36);
     make_layer(&other, 37);
@@ -585,7 +559,7 @@ TEST(failed_allocations_are_statuses)
 {
     enum { ALLOCATIONS = 3 }; /* entry, data, scales */
     const rcnn_panels_recipe recipe = {MATRICES, IN, RCNN_I8, all_weights};
-    rcnn_backend *backend = open_backend();
+    rcnn_backend *backend = open_cpu(2);
     layer l;
     make_layer(&l, 38);
     for (uint64_t nth = 1; nth <= ALLOCATIONS; nth++) {

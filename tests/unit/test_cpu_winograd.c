@@ -1,7 +1,7 @@
 /* Winograd's filtering on the cpu backend: how exact every body is (winograd.h) against convolutions in double, for all
  * kinds of features; values that are not finite; both ways of sharing the work; what is prepared, shared and given back.
  * Bodies that the processor lacks are left out, whatever the backend would choose. */
-#include "harness.h"
+#include "cpu_support.h"
 
 #include "backend/cpu/onednn.h"
 #include "backend/cpu/winograd.h"
@@ -27,29 +27,13 @@ static const named_body ALL_BODIES[BODIES] = {{"avx2", &rcnn_winograd_avx2, 0, 3
                                               {"avx512", &rcnn_winograd_avx512, 0, 3e-6},
                                               {"avx512_bf16", &rcnn_winograd_bf16, 1e-4, 0.015}};
 
-static bool processor_has(int32_t body)
-{
-#if defined(__x86_64__)
-    const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
-    const bool has[BODIES] = {__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), has_avx512,
-                              has_avx512 && __builtin_cpu_supports("avx512bf16")};
-    return has[body];
-#else
-    (void)body;
-    return false;
-#endif
-}
-
 /* Those that run here into bodies[BODIES]; their number. Without any the program ends as skipped. */
 static int32_t find_bodies(named_body *bodies)
 {
     int32_t count = 0;
     for (int32_t i = 0; i < BODIES; i++) {
-        if (ALL_BODIES[i].body && processor_has(i)) {
+        if (is_testable(ALL_BODIES[i].name, ALL_BODIES[i].body)) {
             bodies[count++] = ALL_BODIES[i];
-        } else {
-            fprintf(stderr, "left out %s: %s\n", ALL_BODIES[i].name,
-                    ALL_BODIES[i].body ? "the processor lacks the instructions" : "not in this build");
         }
     }
     if (count == 0) {
@@ -361,15 +345,6 @@ TEST(same_bytes_with_any_number_of_threads)
 
 /* ------------------------------------------------------------- preparing */
 
-static rcnn_backend *open_backend(void)
-{
-    const rcnn_backend_options options = {.num_threads = 1};
-    rcnn_backend *backend = NULL;
-    rcnn_error err = {0};
-    CHECK_OK(rcnn_backend_cpu.open(&options, &backend, &err), err);
-    return backend;
-}
-
 static rcnn_kernel *prepare_with(rcnn_backend *backend, const rcnn_winograd_body *body, const one_op *t)
 {
     rcnn_kernel *kernel = NULL;
@@ -386,7 +361,7 @@ enum { ALLOCATIONS = 6, OWN_ALLOCATIONS = 3 };
 /* Prepares with the nth allocation failing; its status. Nothing is kept in the backend. */
 static rcnn_status prepare_failing(uint64_t nth, const rcnn_winograd_body *body, const one_op *t)
 {
-    rcnn_backend *backend = open_backend();
+    rcnn_backend *backend = open_cpu(1);
     rcnn_kernel *kernel = NULL;
     size_t scratch = 0;
     rcnn_error err = {0};
@@ -430,7 +405,7 @@ static uint64_t allocations_of(rcnn_backend *backend, const rcnn_winograd_body *
 /* t[1] is another shape of t[0]'s layer while its weights are the same, then another layer. */
 static void check_sharing(const rcnn_winograd_body *body, one_op t[2])
 {
-    rcnn_backend *backend = open_backend();
+    rcnn_backend *backend = open_cpu(1);
     rcnn_kernel *first, *second, *other;
     const rcnn_op_weights own = t[1].graph.ops[0].w;
     CHECK(allocations_of(backend, body, &t[0], &first) == ALLOCATIONS);
@@ -468,7 +443,7 @@ TEST(products_of_another_type_have_filters_of_their_own)
     const conv_shape shape = {1, 5, 6, 32, 32, false, false, 0};
     named_body bodies[BODIES];
     const int32_t count = find_bodies(bodies);
-    rcnn_backend *backend = open_backend();
+    rcnn_backend *backend = open_cpu(1);
     one_op t;
     build_conv(&t, &shape);
     for (int32_t b = 1; b < count; b++) {

@@ -13,8 +13,10 @@ INLINE void store_many(rcnn_dtype type, void *dst, size_t first, const __m256 *v
 }
 
 /* Values from registers, in whatever type. */
-INLINE void store_as(rcnn_dtype type, void *dst, size_t first, const __m256 *values,
-                     size_t count){RCNN_CPU_BY_TYPE(type, store_many, dst, first, values, count)}
+INLINE void store_as(rcnn_dtype type, void *dst, size_t first, const __m256 *values, size_t count)
+{
+    RCNN_CPU_BY_TYPE(type, store_many, dst, first, values, count)
+}
 
 /* ---------------------------------------------------------------- max_of */
 
@@ -75,8 +77,10 @@ INLINE void max_as(rcnn_dtype type, const void *const *taps, int32_t count, size
     }
 }
 
-static void max_of_avx2(rcnn_dtype type, const void *const *taps, int32_t count, size_t channels,
-                        void *dst){RCNN_CPU_BY_TYPE(type, max_as, taps, count, channels, dst)}
+static void max_of_avx2(rcnn_dtype type, const void *const *taps, int32_t count, size_t channels, void *dst)
+{
+    RCNN_CPU_BY_TYPE(type, max_as, taps, count, channels, dst)
+}
 
 /* ------------------------------------------------------------------- add */
 
@@ -152,8 +156,10 @@ INLINE void weigh_as(rcnn_dtype type, const rcnn_cpu_map *map, const rcnn_cpu_ta
     }
 }
 
-static void weigh_avx2(const rcnn_cpu_map *map, const rcnn_cpu_taps *rows, const rcnn_cpu_taps *columns,
-                       void *dst){RCNN_CPU_BY_TYPE(map->type, weigh_as, map, rows, columns, dst)}
+static void weigh_avx2(const rcnn_cpu_map *map, const rcnn_cpu_taps *rows, const rcnn_cpu_taps *columns, void *dst)
+{
+    RCNN_CPU_BY_TYPE(map->type, weigh_as, map, rows, columns, dst)
+}
 
 /* ------------------------------------------------------------------ dots */
 

@@ -104,8 +104,10 @@ INLINE void max_as(rcnn_dtype type, const void *const *taps, int32_t count, size
     }
 }
 
-static void max_of_avx512(rcnn_dtype type, const void *const *taps, int32_t count, size_t channels,
-                          void *dst){RCNN_CPU_BY_TYPE(type, max_as, taps, count, channels, dst)}
+static void max_of_avx512(rcnn_dtype type, const void *const *taps, int32_t count, size_t channels, void *dst)
+{
+    RCNN_CPU_BY_TYPE(type, max_as, taps, count, channels, dst)
+}
 
 /* ------------------------------------------------------------------- add */
 
@@ -181,8 +183,10 @@ INLINE void weigh_as(rcnn_dtype type, const rcnn_cpu_map *map, const rcnn_cpu_ta
     }
 }
 
-static void weigh_avx512(const rcnn_cpu_map *map, const rcnn_cpu_taps *rows, const rcnn_cpu_taps *columns,
-                         void *dst){RCNN_CPU_BY_TYPE(map->type, weigh_as, map, rows, columns, dst)}
+static void weigh_avx512(const rcnn_cpu_map *map, const rcnn_cpu_taps *rows, const rcnn_cpu_taps *columns, void *dst)
+{
+    RCNN_CPU_BY_TYPE(map->type, weigh_as, map, rows, columns, dst)
+}
 
 /* ------------------------------------------------------------------ dots */
 

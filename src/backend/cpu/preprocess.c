@@ -95,8 +95,8 @@ static void fill_row(const rcnn_cpu_kernel *k, const rcnn_cpu_resize_job *job, r
 {
     const rcnn_cpu_resizer *resizer = resizer_of(k);
     const rcnn_image_view *view = job->view;
-    if (view->width == job->net_width &&
-        view->height == job->net_height) { /* every resizer gives the pixels themselves */
+    const bool same_size = view->width == job->net_width && view->height == job->net_height;
+    if (same_size) { /* every resizer gives the pixels themselves */
         rcnn_cpu_store_pixels(job, view->data + (size_t)y * view->stride_bytes, row);
         return;
     }

@@ -102,7 +102,10 @@ INLINE void gather_of(rcnn_dtype type, const void *const pixel[RCNN_WINOGRAD_PRO
 }
 
 static void gather(rcnn_dtype type, const void *const pixel[RCNN_WINOGRAD_PRODUCTS], int32_t channels, void *v,
-                   size_t stride){RCNN_CPU_BY_TYPE(type, gather_of, pixel, channels, v, stride)}
+                   size_t stride)
+{
+    RCNN_CPU_BY_TYPE(type, gather_of, pixel, channels, v, stride)
+}
 
 /* ------------------------------------------------------------- scatter */
 
