@@ -76,7 +76,7 @@ static const op_case CONV_CASES[] = {
     CONV_ROWS("3x3 packed rows full", 6, 7, 7, 16, 16, 3, 1, 1, 1, 1, 0, 3, {2, 2, 2}),
     CONV_ROWS("3x3 packed rows none", 6, 7, 7, 16, 16, 3, 1, 1, 1, 1, 0, 2, {0, 0}),
     CONV_ROWS("3x3 packed rows, first image empty", 6, 7, 7, 16, 16, 3, 1, 1, 1, 1, 0, 2, {0, 3}),
-    /* by Winograd's filtering on the cpu backend: tiles of 4x4 outputs, panels of 32 channels */
+    /* by Winograd's filtering on the cpu backend: tiles of 5x5 outputs, panels of 32 channels */
     CONV("3x3 32-32 on one pixel", 1, 1, 1, 32, 32, 3, 1, 1, 1, 0, 0),
     CONV("3x3 32-32 one tile", 1, 4, 4, 32, 32, 3, 1, 1, 1, 1, 0),
     CONV("3x3 32-32 residual relu", 1, 5, 7, 32, 32, 3, 1, 1, 1, 1, 1),

@@ -94,12 +94,18 @@ static void *array_of(rcnn_dtype type, size_t count)
 
 /* -------------------------------------------------------------- multiply */
 
-/* Factors of a product: [rows][channels] and [channels/w][PANEL][w], w channels in 32 bits. */
+/* Factors of a product: [rows][channels], the rows `stride` channels apart, and [channels/w][PANEL][w], w channels in 32 bits. */
 typedef struct factors {
     const rcnn_product_body *body;
-    int32_t channels;
+    int32_t rows, channels;
+    size_t stride;
     void *features, *panel;
 } factors;
+
+static size_t feature_count(const factors *f)
+{
+    return (size_t)(f->rows - 1) * f->stride + (size_t)f->channels;
+}
 
 static size_t panel_index(const factors *f, size_t channel, size_t column)
 {
@@ -107,13 +113,13 @@ static size_t panel_index(const factors *f, size_t channel, size_t column)
     return (channel / width * PANEL + column) * width + channel % width;
 }
 
-static factors make_factors(const rcnn_product_body *body, int32_t channels)
+/* gap: channels between rows. */
+static factors make_factors(const rcnn_product_body *body, int32_t rows, int32_t channels, int32_t gap)
 {
-    const size_t length = (size_t)channels;
-    return (factors){.body = body,
-                     .channels = channels,
-                     .features = array_of(body->features, (size_t)body->rows * length),
-                     .panel = array_of(body->weights, length * PANEL)};
+    factors f = {.body = body, .rows = rows, .channels = channels, .stride = (size_t)(channels + gap)};
+    f.features = array_of(body->features, feature_count(&f));
+    f.panel = array_of(body->weights, (size_t)channels * PANEL);
+    return f;
 }
 
 static void free_factors(const factors *f)
@@ -128,7 +134,7 @@ static double sum_of(const factors *f, size_t row, size_t column, double *sizes)
     double sum = 0;
     *sizes = 0;
     for (size_t c = 0; c < (size_t)f->channels; c++) {
-        const double product = (double)rcnn_cpu_element(f->body->features, f->features, row * (size_t)f->channels + c) *
+        const double product = (double)rcnn_cpu_element(f->body->features, f->features, row * f->stride + c) *
                                (double)rcnn_cpu_element(f->body->weights, f->panel, panel_index(f, c, column));
         sum += product;
         *sizes += fabs(product);
@@ -137,29 +143,50 @@ static double sum_of(const factors *f, size_t row, size_t column, double *sizes)
 }
 
 /* Bytes are exact up to the float that holds the sum; of floats every addition is off by half of the last of 24 bits. */
-static void check_sums(const char *name, const factors *f, size_t stride)
+static void check_sums(const char *name, const factors *f, bool add)
 {
-    const size_t rows = (size_t)f->body->rows, count = (rows - 1) * stride + PANEL;
+    const size_t count = (size_t)f->rows * PANEL;
     const bool exact = f->body->features == RCNN_U8;
+    const float before = 12345;
     float *sums = array_of(RCNN_F32, count);
-    size_t wrong = 0, beside = 0;
+    size_t wrong = 0;
     for (size_t i = 0; i < count; i++) {
-        sums[i] = 12345;
+        sums[i] = before;
     }
-    f->body->multiply(f->features, f->panel, f->channels, sums, stride);
+    f->body->multiply(&(rcnn_product_job){.rows = f->rows,
+                                          .channels = f->channels,
+                                          .features = f->features,
+                                          .features_stride = f->stride,
+                                          .panel = f->panel,
+                                          .next = f->panel,
+                                          .sums = sums,
+                                          .add = add});
     for (size_t i = 0; i < count; i++) {
         double sizes;
-        if (i % stride >= PANEL) {
-            beside += sums[i] != 12345;
-            continue;
-        }
-        const double want = sum_of(f, i / stride, i % stride, &sizes);
-        const double allowed = exact ? 0 : f->channels * 0x1p-24 * sizes;
-        wrong += !(fabs((double)sums[i] - (exact ? (double)(float)want : want)) <= allowed);
+        const double sum = sum_of(f, i / PANEL, i % PANEL, &sizes);
+        const double want = exact && !add ? (double)(float)sum : sum + (add ? (double)before : 0);
+        const double allowed =
+            (exact ? 0 : f->channels * 0x1p-24 * sizes) + (add ? 0x1p-23 * (sizes + (double)before) : 0);
+        wrong += !(fabs((double)sums[i] - want) <= allowed);
     }
-    CHECK_MSG(wrong == 0, "%s, %d channels: %zu sums", name, f->channels, wrong);
-    CHECK_MSG(beside == 0, "%s, %d channels: %zu numbers between rows of sums", name, f->channels, beside);
+    CHECK_MSG(wrong == 0, "%s, %d rows of %d channels%s: %zu sums", name, f->rows, f->channels, add ? ", added" : "",
+              wrong);
     free(sums);
+}
+
+static void check_product(const named_body *with, int32_t rows, int32_t channels, int32_t gap, uint64_t *seed)
+{
+    const rcnn_product_body *body = with->body;
+    const factors f = make_factors(body, rows, channels, gap);
+    for (size_t e = 0; e < feature_count(&f); e++) {
+        put(body->features, f.features, e, any_of(body->features, seed));
+    }
+    for (size_t e = 0; e < (size_t)(channels * PANEL); e++) {
+        put(body->weights, f.panel, e, any_of(body->weights, seed));
+    }
+    check_sums(with->name, &f, false);
+    check_sums(with->name, &f, true);
+    free_factors(&f);
 }
 
 TEST(products_are_those_in_double)
@@ -175,21 +202,16 @@ TEST(products_are_those_in_double)
             if (body->features == RCNN_U8 && channels[i] % 4 != 0) {
                 continue; /* not whole words */
             }
-            const factors f = make_factors(body, channels[i]);
-            for (size_t e = 0; e < (size_t)(body->rows * channels[i]); e++) {
-                put(body->features, f.features, e, any_of(body->features, &seed));
-            }
-            for (size_t e = 0; e < (size_t)(channels[i] * PANEL); e++) {
-                put(body->weights, f.panel, e, any_of(body->weights, &seed));
-            }
-            check_sums(bodies[b].name, &f, PANEL);
-            check_sums(bodies[b].name, &f, PANEL + 5);
-            free_factors(&f);
+            check_product(&bodies[b], body->rows, channels[i], 0, &seed);
+            check_product(&bodies[b], body->rows, channels[i], 12, &seed);
+        }
+        for (int32_t rows = 1; rows < body->rows; rows++) {
+            check_product(&bodies[b], rows, 64, 0, &seed);
         }
     }
 }
 
-/* 2048 channels, the most there are: of bytes, sums of 255 * -127 and 255 * 127 in turn by columns. */
+/* 2048 channels, more than there are at once: of bytes, sums of 255 * -127 and 255 * 127 in turn by columns. */
 TEST(largest_sums_of_bytes_are_exact)
 {
     enum { CHANNELS = 2048 };
@@ -200,14 +222,14 @@ TEST(largest_sums_of_bytes_are_exact)
         if (body->features != RCNN_U8) {
             continue;
         }
-        const factors f = make_factors(body, CHANNELS);
+        const factors f = make_factors(body, body->rows, CHANNELS, 0);
         memset(f.features, 255, (size_t)body->rows * CHANNELS);
         for (size_t c = 0; c < CHANNELS; c++) {
             for (size_t o = 0; o < PANEL; o++) {
                 put(body->weights, f.panel, panel_index(&f, c, o), o % 2 ? 127 : -127);
             }
         }
-        check_sums(bodies[b].name, &f, PANEL);
+        check_sums(bodies[b].name, &f, false);
         free_factors(&f);
     }
 }

@@ -25,7 +25,7 @@ enum { BODIES = 3 };
 
 static const named_body ALL_BODIES[BODIES] = {{"avx2", &rcnn_winograd_avx2, 0, 3e-6},
                                               {"avx512", &rcnn_winograd_avx512, 0, 3e-6},
-                                              {"avx512_bf16", &rcnn_winograd_bf16, 1e-4, 0.015}};
+                                              {"avx512_bf16", &rcnn_winograd_bf16, 1e-4, 0.025}};
 
 /* Those that run here into bodies[BODIES]; their number. Without any the program ends as skipped. */
 static int32_t find_bodies(named_body *bodies)
@@ -139,7 +139,8 @@ TEST(errors_are_those_of_the_products)
 {
     static const conv_shape shapes[] = {{2, 9, 11, 32, 64, false, false, 0}, {1, 8, 8, 64, 64, true, false, 0},
                                         {1, 10, 7, 64, 32, false, true, 0},  {1, 13, 6, 32, 96, true, true, 0},
-                                        {3, 1, 1, 32, 32, false, false, 0},  {1, 44, 44, 32, 32, true, false, 0}};
+                                        {3, 1, 1, 32, 32, false, false, 0},  {1, 44, 44, 32, 32, true, false, 0},
+                                        {1, 50, 60, 256, 32, true, false, 0}};
     named_body bodies[BODIES];
     const int32_t count = find_bodies(bodies);
     for (int32_t b = 0; b < count; b++) {
@@ -160,7 +161,7 @@ typedef struct distance {
 static distance distance_allowed(rcnn_dtype stored, float scale, const named_body *with)
 {
     const bool bf16 = with->body->product->features == RCNN_BF16;
-    const distance sums = bf16 ? (distance){0.07, 0.011} : (distance){2e-5, 3e-6};
+    const distance sums = bf16 ? (distance){0.15, 0.014} : (distance){2e-5, 3e-6};
     switch (stored) {
     case RCNN_I8:
     case RCNN_U8: /* rounding to a step is even over +-1/2, so 0.29 of it on the average */
@@ -240,7 +241,7 @@ TEST(features_of_all_types)
 /* One input of a 12x12 map is `value`: the outputs that it is a factor of, and those of its tile only, may tell. */
 static void check_not_finite(float value, bool relu, one_op_type type, const named_body *with)
 {
-    enum { SIDE = 12, CHANNELS = 32, AT_Y = 5, AT_X = 7 };
+    enum { SIDE = 12, CHANNELS = 32, AT_Y = 7, AT_X = 8 };
     const conv_shape shape = {1, SIDE, SIDE, CHANNELS, CHANNELS, relu, false, 0};
     const one_op_how how = {.threads = 2, .type = type};
     one_op t;
@@ -254,7 +255,7 @@ static void check_not_finite(float value, bool relu, one_op_type type, const nam
             const int32_t y = e / CHANNELS / SIDE, x = e / CHANNELS % SIDE;
             const bool finite = isfinite(((const float *)run.result[0])[e]);
             swallowed += finite && abs(y - AT_Y) <= 1 && abs(x - AT_X) <= 1;
-            spread += !finite && (y < 4 || y >= 8 || x < 4); /* tiles that do not reach the input */
+            spread += !finite && (y < 5 || y >= 10 || x < 5 || x >= 10); /* tiles that do not reach the input */
         }
     }
     CHECK_MSG(swallowed == 0, "%s: %zu outputs of %g are finite", with->name, swallowed, (double)value);
@@ -297,10 +298,10 @@ static void check_rows(const one_op *t, int32_t live, int32_t threads, const nam
     one_op_close(&run);
 }
 
-/* 60 rows of 4 tiles; 5 of them end within a block. One thread goes block by block, 8 take pieces of blocks. */
+/* 60 rows on 80 tiles; 5 of them end within a block. One thread goes block by block, 8 take pieces of blocks. */
 TEST(rows_past_the_count_are_not_written)
 {
-    const conv_shape shape = {60, 5, 6, 32, 32, true, false, 60};
+    const conv_shape shape = {60, 5, 6, 256, 32, true, false, 60};
     const int32_t live[] = {0, 1, 5, 60};
     named_body bodies[BODIES];
     const int32_t count = find_bodies(bodies);
@@ -318,11 +319,11 @@ TEST(rows_past_the_count_are_not_written)
 
 /* --------------------------------------------------------------- threads */
 
-/* One thread goes block by block, many take pieces of blocks: 121 tiles are 5 blocks of 28 at least. */
+/* One thread goes block by block, many take pieces of blocks: 81 tiles are 6 blocks of 14 at least. */
 TEST(same_bytes_with_any_number_of_threads)
 {
     static const int32_t threads[] = {2, 3, 8};
-    const conv_shape shape = {1, 44, 43, 32, 96, true, false, 0};
+    const conv_shape shape = {1, 44, 43, 256, 96, true, false, 0};
     named_body bodies[BODIES];
     const int32_t count = find_bodies(bodies);
     one_op t;
@@ -466,11 +467,17 @@ typedef struct conv_form {
 
 /* ------------------------------------------------------------------ tiles */
 
+static size_t pixel_of(const rcnn_square *square, int32_t row, int32_t column)
+{
+    const bool outside = square->row[row] == RCNN_NO_PIXEL || square->column[column] == RCNN_NO_PIXEL;
+    return outside ? RCNN_NO_PIXEL : square->row[row] + square->column[column];
+}
+
 /* Every pixel of every map is an output of one tile; around it a tile sees the pixel's neighbours within its map, and
  * nothing else. */
 static void check_sheets(int32_t height, int32_t width, const int32_t *counts, int32_t images)
 {
-    enum { SIDE = RCNN_WINOGRAD_IN, OUTS = RCNN_WINOGRAD_OUT };
+    enum { OUTS = RCNN_WINOGRAD_OUT };
     rcnn_sheets sheets;
     rcnn_sheets_begin(&sheets, height, width);
     for (int32_t n = 0; n < images; n++) {
@@ -479,21 +486,21 @@ static void check_sheets(int32_t height, int32_t width, const int32_t *counts, i
     const size_t map = (size_t)height * (size_t)width, pixels = map * (size_t)sheets.maps;
     int32_t *seen = calloc(pixels + 1, sizeof *seen);
     int wrong = 0;
-    for (int64_t tile = 0; tile < sheets.tiles + 3; tile++) {
-        size_t out[OUTS * OUTS], in[SIDE * SIDE];
-        rcnn_sheets_square(&sheets, tile, 0, OUTS, out);
-        rcnn_sheets_square(&sheets, tile, 1, SIDE, in);
+    for (int64_t tile = 0; tile < sheets.tiles; tile++) {
+        rcnn_square square;
+        rcnn_sheets_square(&sheets, tile, &square);
         for (int32_t i = 0; i < OUTS * OUTS; i++) {
-            if (out[i] == RCNN_NO_PIXEL) {
+            const size_t out = pixel_of(&square, 1 + i / OUTS, 1 + i % OUTS);
+            if (out == RCNN_NO_PIXEL) {
                 continue;
             }
-            seen[out[i]]++;
-            const int32_t y = (int32_t)(out[i] % map) / width, x = (int32_t)(out[i] % map) % width;
+            seen[out]++;
+            const int32_t y = (int32_t)(out % map) / width, x = (int32_t)(out % map) % width;
             for (int32_t tap = 0; tap < 9; tap++) {
                 const int32_t v = y - 1 + tap / 3, u = x - 1 + tap % 3;
                 const bool inside = v >= 0 && u >= 0 && v < height && u < width;
-                const size_t want = inside ? out[i] / map * map + (size_t)v * (size_t)width + (size_t)u : RCNN_NO_PIXEL;
-                wrong += in[(i / OUTS + tap / 3) * SIDE + i % OUTS + tap % 3] != want;
+                const size_t want = inside ? out / map * map + (size_t)v * (size_t)width + (size_t)u : RCNN_NO_PIXEL;
+                wrong += pixel_of(&square, i / OUTS + tap / 3, i % OUTS + tap % 3) != want;
             }
         }
     }
@@ -516,19 +523,22 @@ TEST(tiles_cover_every_pixel_once)
     }
 }
 
-/* What sharing is for: 100 RoIs of 14x14 take 1380 tiles, not 1600; one takes 16, as alone. */
+/* What sharing is for: 100 RoIs of 7x7, in two columns, take 240 tiles and not 400; one takes 4, as alone. */
 TEST(maps_of_an_image_share_tiles)
 {
     rcnn_sheets sheets;
-    rcnn_sheets_begin(&sheets, 14, 14);
+    rcnn_sheets_begin(&sheets, 7, 7);
     rcnn_sheets_add(&sheets, 100);
-    CHECK(sheets.tiles == 1380 && sheets.maps == 100);
-    rcnn_sheets_begin(&sheets, 14, 14);
+    CHECK(sheets.tiles == 240 && sheets.maps == 100);
+    rcnn_sheets_begin(&sheets, 7, 7);
     rcnn_sheets_add(&sheets, 1);
-    CHECK(sheets.tiles == 16);
-    rcnn_sheets_begin(&sheets, 16, 200);
+    CHECK(sheets.tiles == 4);
+    rcnn_sheets_begin(&sheets, 14, 14); /* the last row and column of zeros fill the tile */
+    rcnn_sheets_add(&sheets, 100);
+    CHECK(sheets.tiles == 900);
+    rcnn_sheets_begin(&sheets, 15, 200);
     rcnn_sheets_add(&sheets, 7);
-    CHECK(sheets.tiles == 7 * 4 * 50); /* nothing to share */
+    CHECK(sheets.tiles == 7 * 3 * 40); /* nothing to share */
 }
 
 /* What the backend takes for a convolution of features 8x8. */

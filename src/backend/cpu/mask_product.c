@@ -23,36 +23,30 @@ typedef struct mask_kernel {
     const float *logit_weights, *logit_bias; /* [classes][between], [classes] */
     rcnn_value_id src, counts, dst;
     int32_t images, size, in, between; /* size: of the map of a RoI before it is upsampled */
-    size_t dots_bytes, own_bytes;      /* of a thread: logits of one tap; with them the last rows of features */
+    size_t own_bytes;                  /* of a thread: logits of one tap */
 } mask_kernel;
 
 /* Logits of one tap of one RoI, [size][size]. */
-static void make_dots(const mask_kernel *k, const void *features, int32_t tap, const float *logit_weights, float *dots,
-                      void *last)
+static void make_dots(const mask_kernel *k, const void *features, int32_t tap, const float *logit_weights, float *dots)
 {
     const rcnn_product_body *body = k->body;
     const size_t in = (size_t)k->in;
     const int32_t pixels = k->size * k->size;
-    const int32_t whole = pixels / body->rows * body->rows;
-    const size_t rest = (size_t)(pixels - whole);
     float sums[RCNN_PRODUCT_ROWS_MAX * PANEL];
     memset(dots, 0, (size_t)pixels * sizeof *dots);
-    if (rest > 0) { /* rows behind them would be somebody else's memory */
-        const size_t bytes = in * rcnn_cpu_element_bytes(body->features);
-        memset(last, 0, (size_t)body->rows * bytes);
-        memcpy(last, rcnn_cpu_at(body->features, features, (size_t)whole * in), rest * bytes);
-    }
     for (int32_t panel = 0; panel < k->between / PANEL; panel++) {
         const rcnn_product_store how = rcnn_product_store_at(&k->numbers, panel * PANEL);
-        const void *weights = rcnn_panels_at(k->weights, panel, tap);
         const float *logit = logit_weights + panel * PANEL;
-        for (int32_t p = 0; p < whole; p += body->rows) {
-            body->multiply(rcnn_cpu_at(body->features, features, (size_t)p * in), weights, k->in, sums, PANEL);
-            body->dots(&how, sums, body->rows, logit, dots + p);
-        }
-        if (rest > 0) {
-            body->multiply(last, weights, k->in, sums, PANEL);
-            body->dots(&how, sums, (int32_t)rest, logit, dots + whole);
+        for (int32_t p = 0; p < pixels; p += body->rows) {
+            const int32_t count = pixels - p < body->rows ? pixels - p : body->rows;
+            body->multiply(&(rcnn_product_job){.rows = count,
+                                               .channels = k->in,
+                                               .features = rcnn_cpu_at(body->features, features, (size_t)p * in),
+                                               .features_stride = in,
+                                               .panel = rcnn_panels_at(k->weights, panel, tap),
+                                               .next = rcnn_panels_at(k->weights, panel + 1, tap),
+                                               .sums = sums});
+            body->dots(&how, sums, count, logit, dots + p);
         }
     }
 }
@@ -78,11 +72,10 @@ static rcnn_status mask_enqueue(rcnn_kernel *kernel, const rcnn_args *args, rcnn
 #pragma omp parallel for schedule(dynamic)
     for (int32_t item = 0; item < live * TAPS; item++) {
         const size_t row = (size_t)(item / TAPS);
-        char *own = (char *)args->scratch + (size_t)rcnn_thread_index() * k->own_bytes;
-        float *dots = (float *)(void *)own;
+        float *dots = (float *)(void *)((char *)args->scratch + (size_t)rcnn_thread_index() * k->own_bytes);
         const int32_t channel = rcnn_cpu_mask_logit_channel(k->logit, args, (int32_t)row);
         make_dots(k, rcnn_cpu_at(k->body->features, args->value[k->src], row * map * (size_t)k->in), item % TAPS,
-                  k->logit_weights + (size_t)channel * (size_t)k->between, dots, own + k->dots_bytes);
+                  k->logit_weights + (size_t)channel * (size_t)k->between, dots);
         store_tap(k, item % TAPS, dots, k->logit_bias[channel], (float *)args->value[k->dst] + row * TAPS * map);
     }
     return RCNN_OK;
@@ -128,8 +121,7 @@ static rcnn_status prepare(mask_kernel *k, const rcnn_graph *graph, int32_t firs
     k->between = deconv->w.out;
     k->logit_weights = logit->w.weights;
     k->logit_bias = logit->w.bias;
-    k->dots_bytes = rcnn_aligned_size((size_t)k->size * (size_t)k->size * sizeof(float));
-    k->own_bytes = k->dots_bytes + rcnn_aligned_size((size_t)k->body->rows * (size_t)k->in * sizeof(float));
+    k->own_bytes = rcnn_aligned_size((size_t)k->size * (size_t)k->size * sizeof(float));
     RCNN_TRY(rcnn_cpu_prepare_mask_logit(k->backend, graph, logit, &k->logit, &none, err));
     RCNN_TRY(rcnn_panels_get(k->backend, &recipe, deconv, &k->weights, err));
     return rcnn_product_numbers_make(graph, deconv, rcnn_panels_scale(k->weights), 1, &k->numbers, err);

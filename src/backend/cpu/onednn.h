@@ -24,9 +24,11 @@ bool rcnn_onednn_has_amx(void);
 /* Version and threading of the library in use, one line. */
 void rcnn_onednn_describe(char *text, size_t capacity);
 
-/* CONV as a oneDNN primitive; as rcnn_cpu_prepare_conv. */
+/* CONV and FC as oneDNN primitives; as rcnn_cpu_prepare_conv and rcnn_cpu_prepare_fc. */
 rcnn_status rcnn_onednn_prepare_conv(rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op,
                                      rcnn_kernel **out, size_t *scratch_bytes, rcnn_error *err);
+rcnn_status rcnn_onednn_prepare_fc(rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op, rcnn_kernel **out,
+                                   size_t *scratch_bytes, rcnn_error *err);
 
 /* Of a backend; cpu.c. */
 rcnn_onednn *rcnn_cpu_onednn(const rcnn_backend *backend);

@@ -61,8 +61,8 @@ rcnn_status rcnn_onednn_prepare_conv(rcnn_backend *backend, const rcnn_graph *gr
     return refuse(op, out, scratch_bytes, err);
 }
 
-rcnn_status rcnn_cpu_prepare_fc(rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op, rcnn_kernel **out,
-                                size_t *scratch_bytes, rcnn_error *err)
+rcnn_status rcnn_onednn_prepare_fc(rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op, rcnn_kernel **out,
+                                   size_t *scratch_bytes, rcnn_error *err)
 {
     (void)backend;
     (void)graph;

@@ -3,6 +3,7 @@
  * (docs/decisions/0001). Weights are transposed once, to [in][out]; with permute_bins the rows of that matrix also go
  * from the frameworks' order c*B*B + y*B + x to the order of NHWC features, (y*B + x)*C + c. */
 #include "backend/cpu/elements.h"
+#include "backend/cpu/onednn.h"
 #include "backend/cpu/onednn_call.h"
 
 #include <string.h>
@@ -169,8 +170,8 @@ static rcnn_status prepare(fc_kernel *k, const rcnn_op *op, rcnn_error *err)
     return status;
 }
 
-rcnn_status rcnn_cpu_prepare_fc(rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op, rcnn_kernel **out,
-                                size_t *scratch_bytes, rcnn_error *err)
+rcnn_status rcnn_onednn_prepare_fc(rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op, rcnn_kernel **out,
+                                   size_t *scratch_bytes, rcnn_error *err)
 {
     fc_kernel *k = rcnn_calloc(1, sizeof *k);
     if (!k) {

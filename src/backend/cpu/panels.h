@@ -16,7 +16,7 @@ typedef struct rcnn_panels_recipe {
     void (*weights)(const rcnn_op *op, int32_t o, int32_t i, float *element);
 } rcnn_panels_recipe;
 
-#define RCNN_PANELS_MATRICES_MAX 36
+#define RCNN_PANELS_MATRICES_MAX 49
 
 /* An existing copy of the op's weights or a new one. op->w.out is a multiple of 32. MEMORY. */
 rcnn_status rcnn_panels_get(rcnn_backend *backend, const rcnn_panels_recipe *recipe, const rcnn_op *op,

@@ -67,10 +67,12 @@ rcnn_status rcnn_product_numbers_make(const rcnn_graph *graph, const rcnn_op *op
         arrays[o] = weight_scale[o] * factor;
         arrays[count + o] = op->w.bias[o] / unit;
     }
-    const bool conv = op->kind == RCNN_OP_CONV;
+    const bool conv = op->kind == RCNN_OP_CONV, fc = op->kind == RCNN_OP_FC;
     *out = (rcnn_product_numbers){.arrays = arrays,
                                   .store = {.dst = graph->values[op->output[0]].desc.dtype,
-                                            .relu = conv ? op->u.conv.relu : op->u.deconv.relu,
+                                            .relu = conv ? op->u.conv.relu
+                                                    : fc ? op->u.fc.relu
+                                                         : op->u.deconv.relu,
                                             .scale = arrays,
                                             .bias = arrays + count}};
     if (conv && op->u.conv.residual) {

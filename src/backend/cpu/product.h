@@ -20,13 +20,22 @@ typedef struct rcnn_product_store {
     const float *scale, *bias; /* of the panel's first channel */
 } rcnn_product_store;
 
+/* sums [rows][PANEL] = features [rows][channels] x panel [channels][PANEL], or that much more. A panel holds the channels that
+ * one 32-bit word of features has side by side: [channels/2][PANEL][2] of BF16, [channels/4][PANEL][4] of I8. */
+typedef struct rcnn_product_job {
+    int32_t rows, channels;
+    const void *features;
+    size_t features_stride; /* channels from one row of features to the next */
+    const void *panel;
+    const void *next; /* as many weights that are wanted soon, and are fetched meanwhile; need not be there */
+    float *sums;
+    bool add; /* to what `sums` hold */
+} rcnn_product_job;
+
 typedef struct rcnn_product_body {
-    rcnn_dtype features, weights; /* F32 and F32, BF16 and BF16, or U8 and I8 */
-    int32_t rows;                 /* that `multiply` makes at once            */
-    /* sums [rows][..PANEL] = features [rows][channels] x panel [channels][PANEL]; rows of sums are sums_stride floats
-     * apart. A panel holds the channels that one 32-bit word of features has side by side: [channels/2][PANEL][2] of
-     * BF16, [channels/4][PANEL][4] of I8. */
-    void (*multiply)(const void *features, const void *panel, int32_t channels, float *sums, size_t sums_stride);
+    rcnn_dtype features, weights; /* F32 and F32, BF16 and BF16, or U8 and I8   */
+    int32_t rows;                 /* that `multiply` makes at once, at the most */
+    void (*multiply)(const rcnn_product_job *job);
     /* rows of outputs from sums [rows][PANEL]; rows of dst and residual (NULL = none) are `stride` elements apart. */
     void (*finish)(const rcnn_product_store *how, const float *sums, int32_t rows, const void *residual, void *dst,
                    size_t stride);
@@ -43,7 +52,7 @@ extern const rcnn_product_body rcnn_product_vnni;   /* only with RCNN_CPU_VNNI_B
  * bytes where it has AMX. */
 const rcnn_product_body *rcnn_product_choose(const rcnn_backend *backend, rcnn_dtype features);
 
-/* The numbers of a CONV or DECONV whose weights are in panels of these scales: what stands in `store`, with the arrays for
+/* The numbers of a CONV, FC or DECONV whose weights are in panels of these scales: what stands in `store`, with the arrays for
  * all outputs. unit: of the stored outputs, 1 for floats. MEMORY. */
 typedef struct rcnn_product_numbers {
     rcnn_product_store store;

@@ -55,14 +55,34 @@ INLINE lanes to_float(sums_of sum)
 }
 #endif
 
-static void multiply(const void *features, const void *panel, int32_t channels, float *sums, size_t sums_stride)
+/* Here and below rows, and whether to add, are constants wherever this is used. */
+INLINE void store_rows(const int rows, sums_of sum[ROWS][VECTORS], const bool add, float *sums)
 {
-    const size_t length = (size_t)channels / CHANNELS_OF_WORD;
-    const word *left = features;
-    const float *right = panel; /* bits of whatever type */
+#pragma GCC unroll 32
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (int n = 0; n < VECTORS; n++) {
+            const size_t at = (size_t)r * PANEL + (size_t)n * LANES;
+            const lanes value = to_float(sum[r][n]);
+            if (add) {
+                store(RCNN_F32, sums, at, load(RCNN_F32, sums, at) + value);
+            } else {
+                store(RCNN_F32, sums, at, value);
+            }
+        }
+    }
+}
+
+INLINE void multiply_rows(const int rows, const rcnn_product_job *job)
+{
+    const size_t length = (size_t)job->channels / CHANNELS_OF_WORD;
+    const size_t stride = job->features_stride / CHANNELS_OF_WORD;
+    const word *left = job->features;
+    const float *right = job->panel; /* bits of whatever type */
+    const float *next = job->next;
     sums_of sum[ROWS][VECTORS];
 #pragma GCC unroll 32
-    for (int r = 0; r < ROWS; r++) {
+    for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
         for (int n = 0; n < VECTORS; n++) {
             sum[r][n] = (sums_of){0};
@@ -73,23 +93,72 @@ static void multiply(const void *features, const void *panel, int32_t channels, 
 #pragma GCC unroll 4
         for (int n = 0; n < VECTORS; n++) {
             row[n] = load(RCNN_F32, right, c * PANEL + (size_t)n * LANES);
-            __builtin_prefetch(right + (c + length) * PANEL + (size_t)n * LANES, 0, 2); /* the panel behind this one */
+            __builtin_prefetch(next + c * PANEL + (size_t)n * LANES, 0, 2);
         }
 #pragma GCC unroll 32
-        for (int r = 0; r < ROWS; r++) {
-            const word a = left[(size_t)r * length + c];
+        for (int r = 0; r < rows; r++) {
+            const word a = left[(size_t)r * stride + c];
 #pragma GCC unroll 4
             for (int n = 0; n < VECTORS; n++) {
                 sum[r][n] = step(a, row[n], sum[r][n]);
             }
         }
     }
-#pragma GCC unroll 32
-    for (int r = 0; r < ROWS; r++) {
-#pragma GCC unroll 4
-        for (int n = 0; n < VECTORS; n++) {
-            store(RCNN_F32, sums, (size_t)r * sums_stride + (size_t)n * LANES, to_float(sum[r][n]));
-        }
+    if (job->add) {
+        store_rows(rows, sum, true, job->sums);
+    } else {
+        store_rows(rows, sum, false, job->sums);
+    }
+}
+
+#define MULTIPLY(n)                                                                                                    \
+    static void multiply_##n(const rcnn_product_job *job)                                                              \
+    {                                                                                                                  \
+        multiply_rows(n, job);                                                                                         \
+    }
+
+MULTIPLY(1)
+MULTIPLY(2)
+MULTIPLY(3)
+#if ROWS > 3
+MULTIPLY(4)
+MULTIPLY(5)
+MULTIPLY(6)
+MULTIPLY(7)
+MULTIPLY(8)
+MULTIPLY(9)
+MULTIPLY(10)
+MULTIPLY(11)
+MULTIPLY(12)
+MULTIPLY(13)
+MULTIPLY(14)
+#endif
+
+static void multiply(const rcnn_product_job *job)
+{
+    static void (*const of_rows[ROWS + 1])(const rcnn_product_job *job) = {
+        NULL,
+        multiply_1,
+        multiply_2,
+        multiply_3,
+#if ROWS > 3
+        multiply_4,
+        multiply_5,
+        multiply_6,
+        multiply_7,
+        multiply_8,
+        multiply_9,
+        multiply_10,
+        multiply_11,
+        multiply_12,
+        multiply_13,
+        multiply_14,
+#endif
+    };
+    if (job->rows == ROWS) { /* most of the time: no jump to guess */
+        multiply_rows(ROWS, job);
+    } else {
+        of_rows[job->rows](job);
     }
 }
 

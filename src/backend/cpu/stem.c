@@ -106,13 +106,19 @@ static void make_row(const stem_kernel *k, band *b, int32_t y)
         make_line(k, b, b->lines_end);
     }
     for (int32_t x = 0; x < width; x += step) {
+        const int32_t count = width - x < step ? width - x : step;
         make_patches(k, b, y, x, patches);
         for (int32_t panel = 0; panel < out / PANEL; panel++) {
             const rcnn_product_store how = rcnn_product_store_at(&k->numbers, panel * PANEL);
             const size_t at = (size_t)x * (size_t)out + (size_t)panel * PANEL;
-            k->product->multiply(patches, rcnn_panels_at(k->weights, panel, 0), PATCH, sums, PANEL);
-            k->product->finish(&how, sums, width - x < step ? width - x : step, NULL, rcnn_cpu_to(how.dst, row, at),
-                               (size_t)out);
+            k->product->multiply(&(rcnn_product_job){.rows = count,
+                                                     .channels = PATCH,
+                                                     .features = patches,
+                                                     .features_stride = PATCH,
+                                                     .panel = rcnn_panels_at(k->weights, panel, 0),
+                                                     .next = rcnn_panels_at(k->weights, panel + 1, 0),
+                                                     .sums = sums});
+            k->product->finish(&how, sums, count, NULL, rcnn_cpu_to(how.dst, row, at), (size_t)out);
         }
     }
 }

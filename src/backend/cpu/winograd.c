@@ -1,7 +1,7 @@
 /* CONV by Winograd's filtering: which convolutions, their filters, and how tiles are spread over threads. The arithmetic is
  * in the bodies of winograd.h.
  *
- * A thread takes a block of tiles, gathers their transformed inputs (36 matrices, 0.5 MB at 256 channels: they stay in its
+ * A thread takes a block of tiles, gathers their transformed inputs (49 matrices, 0.35 MB at 256 channels: they stay in its
  * second-level cache), and for 64 output channels at a time multiplies and scatters, so that the sums never leave that
  * cache either. The filters pass by once a block. Where there are too few blocks to go round, the inputs of all are gathered
  * first, and threads then take pieces of 64 output channels of a block. */
@@ -16,10 +16,14 @@
 #include "base/threads.h"
 
 #define PRODUCTS     RCNN_WINOGRAD_PRODUCTS
+#define IN           RCNN_WINOGRAD_IN
 #define OUT          RCNN_WINOGRAD_OUT
 #define PANEL        RCNN_PRODUCT_PANEL
+#define PIECE        64 /* output channels that are multiplied before they are scattered */
 #define STAGGER      64 /* bytes: a cache line more, lest all products of a tile fall into the same few sets of the cache */
-#define PIECE_PANELS 2 /* panels of output channels that are multiplied before they are scattered */
+#define USUAL        256 /* input channels: of fewer, as many times more tiles make a block */
+#define FEW          4   /* blocks a thread */
+#define GATHER_PARTS 4   /* of a block that threads take when all are gathered first */
 
 typedef struct winograd_kernel {
     rcnn_kernel head;
@@ -32,11 +36,13 @@ typedef struct winograd_kernel {
     rcnn_product_numbers numbers;
     void *zeros;                  /* [in]: the inputs outside of the map; owned */
     int32_t panels;               /* of all output channels */
+    int32_t block_tiles;          /* of a block, at the most */
     size_t input_stride;          /* elements from one product's transformed inputs to the next's */
     size_t sums_stride;           /* floats from one product's sums to the next's */
+    size_t panel_stride;          /* and from one panel's */
     size_t block_bytes;           /* transformed inputs of a block */
-    size_t sums_bytes, own_bytes; /* of a thread: its sums; with them a sink for outputs outside of the map */
-    bool gather_first;
+    size_t squares_bytes;         /* of a thread: where the tiles of its block are */
+    size_t sums_bytes, own_bytes; /* of a thread: its sums; with both a sink for outputs outside of the map */
 } winograd_kernel;
 
 /* One call. */
@@ -45,21 +51,30 @@ typedef struct winograd_run {
     char *dst;
     rcnn_sheets sheets;
     int64_t blocks;
+    bool gather_first;
     char *inputs; /* transformed: one block a thread, or all blocks */
     char *own;    /* one a thread */
 } winograd_run;
 
+/* What a thread has of its own. */
+typedef struct winograd_own {
+    rcnn_square *squares;
+    float *sums;
+    void *sink;
+} winograd_own;
+
 /* ------------------------------------------------------------- one tile */
 
-/* Transformed inputs of tile number `tile` as row `slot` of its block. Past the live tiles: zeros. */
-static void gather_tile(const winograd_kernel *k, const winograd_run *run, int64_t tile, int32_t slot, void *inputs)
+/* Transformed inputs of a tile as row `slot` of its block. */
+static void gather_tile(const winograd_kernel *k, const winograd_run *run, const rcnn_square *square, int32_t slot,
+                        void *inputs)
 {
     const void *pixel[PRODUCTS];
-    size_t index[PRODUCTS];
     const size_t channels = (size_t)k->src_desc.dim[3];
-    rcnn_sheets_square(&run->sheets, tile, 1, RCNN_WINOGRAD_IN, index);
     for (int32_t i = 0; i < PRODUCTS; i++) {
-        pixel[i] = index[i] == RCNN_NO_PIXEL ? k->zeros : rcnn_cpu_at(k->src_desc.dtype, run->src, index[i] * channels);
+        const size_t row = square->row[i / IN], column = square->column[i % IN];
+        const bool outside = row == RCNN_NO_PIXEL || column == RCNN_NO_PIXEL;
+        pixel[i] = outside ? k->zeros : rcnn_cpu_at(k->src_desc.dtype, run->src, (row + column) * channels);
     }
     k->body->gather(k->src_desc.dtype, pixel, (int32_t)channels,
                     rcnn_cpu_to(k->body->product->features, inputs, (size_t)slot * channels), k->input_stride);
@@ -76,64 +91,89 @@ static void fetch_ahead(const char *pixel, size_t tile_bytes, size_t bytes)
 }
 
 /* Outputs of channels first .. first+count-1 from the sums of one tile. */
-static void scatter_tile(const winograd_kernel *k, const winograd_run *run, int64_t tile, const float *sums,
-                         int32_t first, int32_t count, void *sink)
+static void scatter_tile(const winograd_kernel *k, const winograd_run *run, const rcnn_square *square,
+                         const float *sums, int32_t first, int32_t count, void *sink)
 {
     const void *residual[OUT * OUT];
     void *pixel[OUT * OUT];
-    size_t index[OUT * OUT];
     const size_t channels = (size_t)k->dst_desc.dim[3];
     const rcnn_product_store how = rcnn_product_store_at(&k->numbers, first);
     const size_t size = rcnn_cpu_element_bytes(how.dst);
-    rcnn_sheets_square(&run->sheets, tile, 0, OUT, index);
     for (int32_t i = 0; i < OUT * OUT; i++) {
-        const bool outside = index[i] == RCNN_NO_PIXEL;
-        const size_t element = index[i] * channels + (size_t)first;
+        const size_t row = square->row[1 + i / OUT], column = square->column[1 + i % OUT];
+        const bool outside = row == RCNN_NO_PIXEL || column == RCNN_NO_PIXEL;
+        const size_t element = (row + column) * channels + (size_t)first;
         pixel[i] = outside ? sink : rcnn_cpu_to(how.dst, run->dst, element);
         fetch_ahead(pixel[i], OUT * channels * size, (size_t)count * size);
         residual[i] = outside || !run->residual ? sink : rcnn_cpu_at(how.residual, run->residual, element);
     }
-    k->body->scatter(&how, sums, k->sums_stride, count, run->residual ? residual : NULL, pixel);
+    k->body->scatter(&how, sums, k->sums_stride, k->panel_stride, count, run->residual ? residual : NULL, pixel);
 }
 
 /* ------------------------------------------------------------- one block */
 
-static int32_t block_length(const winograd_kernel *k, const winograd_run *run, int64_t block)
+/* First tile of a block; that of block number `blocks` is the number of all tiles. */
+static int64_t first_of(const winograd_run *run, int64_t block)
 {
-    const int64_t left = run->sheets.tiles - block * k->body->block_tiles;
-    return left < k->body->block_tiles ? (int32_t)left : k->body->block_tiles;
+    return run->sheets.tiles * block / run->blocks;
 }
 
-/* Rows that `multiply` reads for a block of so many tiles. */
-static int32_t rows_of(const winograd_kernel *k, int32_t length)
+static int32_t length_of(const winograd_run *run, int64_t block)
 {
-    return (length + k->body->product->rows - 1) / k->body->product->rows * k->body->product->rows;
+    return (int32_t)(first_of(run, block + 1) - first_of(run, block));
 }
 
-/* PIECE_PANELS panels of outputs, from panel `first` on, of a block. */
-static void make_piece(const winograd_kernel *k, const winograd_run *run, int64_t block, const void *inputs,
-                       int32_t first, char *own)
+static winograd_own own_of(const winograd_kernel *k, const winograd_run *run)
 {
-    const rcnn_winograd_body *body = k->body;
-    float *sums = (float *)(void *)own;
+    char *own = run->own + (size_t)rcnn_thread_index() * k->own_bytes;
+    return (winograd_own){.squares = (rcnn_square *)(void *)own,
+                          .sums = (float *)(void *)(own + k->squares_bytes),
+                          .sink = own + k->squares_bytes + k->sums_bytes};
+}
+
+static void find_squares(const winograd_run *run, int64_t block, rcnn_square *squares)
+{
+    const int64_t first = first_of(run, block);
+    for (int32_t t = 0; t < length_of(run, block); t++) {
+        rcnn_sheets_square(&run->sheets, first + t, &squares[t]);
+    }
+}
+
+/* Sums of one product and panel for all tiles of a block, in steps of about as many rows. */
+static void multiply_block(const winograd_kernel *k, int32_t length, const void *inputs, const void *filters,
+                           float *sums)
+{
+    const rcnn_product_body *product = k->body->product;
     const size_t channels = (size_t)k->src_desc.dim[3];
-    const size_t width = PIECE_PANELS * PANEL;
-    const int32_t length = block_length(k, run, block);
-    const int32_t panels = k->panels - first < PIECE_PANELS ? k->panels - first : PIECE_PANELS;
+    const int32_t steps = (length + product->rows - 1) / product->rows;
+    for (int32_t step = 0; step < steps; step++) {
+        const int32_t t = step * length / steps;
+        product->multiply(&(rcnn_product_job){
+            .rows = (step + 1) * length / steps - t,
+            .channels = (int32_t)channels,
+            .features = rcnn_cpu_at(product->features, inputs, (size_t)t * channels),
+            .features_stride = channels,
+            .panel = filters,
+            .next = rcnn_cpu_at(product->weights, filters, channels * PANEL), /* of the product behind this one */
+            .sums = sums + (size_t)t * PANEL});
+    }
+}
+
+/* PIECE outputs, from panel `first` on, of a block. */
+static void make_piece(const winograd_kernel *k, const winograd_run *run, int64_t block, const void *inputs,
+                       int32_t first, const winograd_own *own)
+{
+    const int32_t length = length_of(run, block);
+    const int32_t panels = k->panels - first < PIECE / PANEL ? k->panels - first : PIECE / PANEL;
     for (int32_t i = 0; i < PRODUCTS; i++) {
-        const size_t input = (size_t)i * k->input_stride;
-        const size_t sum = (size_t)i * k->sums_stride;
         for (int32_t p = 0; p < panels; p++) {
-            const void *u = rcnn_panels_at(k->filters, first + p, i);
-            for (int32_t t = 0; t < length; t += body->product->rows) {
-                body->product->multiply(rcnn_cpu_at(body->product->features, inputs, input + (size_t)t * channels), u,
-                                        (int32_t)channels, sums + sum + (size_t)t * width + (size_t)p * PANEL, width);
-            }
+            multiply_block(k, length, rcnn_cpu_at(k->body->product->features, inputs, (size_t)i * k->input_stride),
+                           rcnn_panels_at(k->filters, first + p, i),
+                           own->sums + (size_t)i * k->sums_stride + (size_t)p * k->panel_stride);
         }
     }
     for (int32_t t = 0; t < length; t++) {
-        scatter_tile(k, run, block * body->block_tiles + t, sums + (size_t)t * width, first * PANEL, panels * PANEL,
-                     own + k->sums_bytes);
+        scatter_tile(k, run, &own->squares[t], own->sums + (size_t)t * PANEL, first * PANEL, panels * PANEL, own->sink);
     }
 }
 
@@ -143,34 +183,39 @@ static void run_by_block(const winograd_kernel *k, const winograd_run *run)
 {
 #pragma omp parallel for schedule(dynamic)
     for (int64_t block = 0; block < run->blocks; block++) {
-        const size_t thread = (size_t)rcnn_thread_index();
-        char *inputs = run->inputs + thread * k->block_bytes;
-        const int32_t rows = rows_of(k, block_length(k, run, block));
-        for (int32_t t = 0; t < rows; t++) {
-            gather_tile(k, run, block * k->body->block_tiles + t, t, inputs);
+        const winograd_own own = own_of(k, run);
+        char *inputs = run->inputs + (size_t)rcnn_thread_index() * k->block_bytes;
+        find_squares(run, block, own.squares);
+        for (int32_t t = 0; t < length_of(run, block); t++) {
+            gather_tile(k, run, &own.squares[t], t, inputs);
         }
-        for (int32_t panel = 0; panel < k->panels; panel += PIECE_PANELS) {
-            make_piece(k, run, block, inputs, panel, run->own + thread * k->own_bytes);
+        for (int32_t panel = 0; panel < k->panels; panel += PIECE / PANEL) {
+            make_piece(k, run, block, inputs, panel, &own);
         }
     }
 }
 
 static void run_by_piece(const winograd_kernel *k, const winograd_run *run)
 {
-    const int32_t pieces = (k->panels + PIECE_PANELS - 1) / PIECE_PANELS;
-    const int64_t full = (run->blocks - 1) * k->body->block_tiles;
-    const int64_t rows = full + rows_of(k, block_length(k, run, run->blocks - 1));
-#pragma omp parallel for schedule(dynamic, 4)
-    for (int64_t tile = 0; tile < rows; tile++) {
-        const int64_t block = tile / k->body->block_tiles;
-        gather_tile(k, run, tile, (int32_t)(tile % k->body->block_tiles), run->inputs + (size_t)block * k->block_bytes);
+    const int32_t pieces = (k->panels * PANEL + PIECE - 1) / PIECE;
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t item = 0; item < run->blocks * GATHER_PARTS; item++) {
+        const int64_t block = item / GATHER_PARTS, part = item % GATHER_PARTS;
+        const int32_t length = length_of(run, block);
+        for (int64_t t = part * length / GATHER_PARTS; t < (part + 1) * length / GATHER_PARTS; t++) {
+            rcnn_square square;
+            rcnn_sheets_square(&run->sheets, first_of(run, block) + t, &square);
+            gather_tile(k, run, &square, (int32_t)t, run->inputs + (size_t)block * k->block_bytes);
+        }
     }
     /* blocks innermost: threads that work side by side read the same filters */
 #pragma omp parallel for schedule(dynamic)
     for (int64_t item = 0; item < run->blocks * pieces; item++) {
+        const winograd_own own = own_of(k, run);
         const int64_t block = item % run->blocks;
+        find_squares(run, block, own.squares);
         make_piece(k, run, block, run->inputs + (size_t)block * k->block_bytes,
-                   (int32_t)(item / run->blocks) * PIECE_PANELS, run->own + (size_t)rcnn_thread_index() * k->own_bytes);
+                   (int32_t)(item / run->blocks) * (PIECE / PANEL), &own);
     }
 }
 
@@ -186,7 +231,16 @@ static void lay_out(const winograd_kernel *k, const int32_t *counts, rcnn_sheets
 
 static int64_t blocks_of(const winograd_kernel *k, int64_t tiles)
 {
-    return (tiles + k->body->block_tiles - 1) / k->body->block_tiles;
+    return (tiles + k->block_tiles - 1) / k->block_tiles;
+}
+
+/* Blocks of about as many tiles, as many for every thread. */
+static void cut(const winograd_kernel *k, winograd_run *run)
+{
+    const int64_t threads = rcnn_cpu_threads(k->backend);
+    const int64_t blocks = blocks_of(k, run->sheets.tiles);
+    run->gather_first = blocks < FEW * threads;
+    run->blocks = run->gather_first ? blocks : (blocks + threads - 1) / threads * threads;
 }
 
 static rcnn_status winograd_enqueue(rcnn_kernel *kernel, const rcnn_args *args, rcnn_error *err)
@@ -197,13 +251,13 @@ static rcnn_status winograd_enqueue(rcnn_kernel *kernel, const rcnn_args *args, 
                         .residual = k->residual == RCNN_NO_VALUE ? NULL : args->value[k->residual],
                         .dst = args->value[k->dst]};
     lay_out(k, k->rows == RCNN_NO_VALUE ? NULL : args->value[k->rows], &run.sheets);
-    run.blocks = blocks_of(k, run.sheets.tiles);
     run.own = args->scratch;
     run.inputs = run.own + (size_t)rcnn_cpu_threads(k->backend) * k->own_bytes;
-    if (run.blocks == 0) {
+    if (run.sheets.tiles == 0) {
         return RCNN_OK;
     }
-    if (k->gather_first) {
+    cut(k, &run);
+    if (run.gather_first) {
         run_by_piece(k, &run);
     } else {
         run_by_block(k, &run);
@@ -255,15 +309,16 @@ const rcnn_winograd_body *rcnn_winograd_choose(const rcnn_backend *backend, cons
 /* G: row of a point p is 1, p, p^2 divided by the product of (p - q) over the other points; infinity's is 0, 0, 1. */
 static void points_of(double g[RCNN_WINOGRAD_IN][KERNEL])
 {
-    const double a = RCNN_WINOGRAD_A, b = RCNN_WINOGRAD_B;
-    const double point[RCNN_WINOGRAD_IN - 1] = {0, a, -a, b, -b};
-    const double product[RCNN_WINOGRAD_IN - 1] = {a * a * b * b, 2 * a * a * (a * a - b * b),
-                                                  2 * a * a * (a * a - b * b), 2 * b * b * (b * b - a * a),
-                                                  2 * b * b * (b * b - a * a)};
+    const double a = RCNN_WINOGRAD_A, b = RCNN_WINOGRAD_B, c = RCNN_WINOGRAD_C;
+    const double point[RCNN_WINOGRAD_IN - 1] = {a, -a, b, -b, c, -c};
     for (int i = 0; i < RCNN_WINOGRAD_IN - 1; i++) {
-        g[i][0] = 1 / product[i];
-        g[i][1] = point[i] / product[i];
-        g[i][2] = point[i] * point[i] / product[i];
+        double product = 1;
+        for (int j = 0; j < RCNN_WINOGRAD_IN - 1; j++) {
+            product *= j == i ? 1 : point[i] - point[j];
+        }
+        g[i][0] = 1 / product;
+        g[i][1] = point[i] / product;
+        g[i][2] = point[i] * point[i] / product;
     }
     g[RCNN_WINOGRAD_IN - 1][0] = g[RCNN_WINOGRAD_IN - 1][1] = 0;
     g[RCNN_WINOGRAD_IN - 1][2] = 1;
@@ -299,25 +354,28 @@ static void winograd_release(rcnn_kernel *kernel)
     rcnn_free(k);
 }
 
-/* How the work is cut, and the scratch memory for it. */
+/* Strides, and the scratch memory for any number of live maps. */
 static size_t fill_sizes(winograd_kernel *k)
 {
     const rcnn_winograd_body *body = k->body;
-    const size_t threads = (size_t)rcnn_cpu_threads(k->backend);
-    const size_t tiles = (size_t)body->block_tiles;
-    const size_t width = PIECE_PANELS * PANEL;
+    const int64_t threads = rcnn_cpu_threads(k->backend);
+    const int32_t channels = k->src_desc.dim[3];
+    k->block_tiles = body->block_tiles * (channels < USUAL ? USUAL / channels : 1);
+    const size_t tiles = (size_t)k->block_tiles;
     const size_t element = rcnn_cpu_element_bytes(body->product->features);
     k->panels = k->dst_desc.dim[3] / PANEL;
-    k->input_stride = tiles * (size_t)k->src_desc.dim[3] + STAGGER / element;
-    k->sums_stride = tiles * width + STAGGER / sizeof(float);
+    k->input_stride = tiles * (size_t)channels + STAGGER / element;
+    k->panel_stride = tiles * PANEL;
+    k->sums_stride = tiles * PIECE + STAGGER / sizeof(float);
     k->block_bytes = rcnn_aligned_size(PRODUCTS * k->input_stride * element);
+    k->squares_bytes = rcnn_aligned_size(tiles * sizeof(rcnn_square));
     k->sums_bytes = rcnn_aligned_size(PRODUCTS * k->sums_stride * sizeof(float));
-    k->own_bytes = k->sums_bytes + rcnn_aligned_size(width * sizeof(float));
-    /* as many as there are when no two maps share a tile */
+    k->own_bytes = k->squares_bytes + k->sums_bytes + rcnn_aligned_size(PIECE * sizeof(float));
+    /* as many as there are when no two maps share a tile; gathered first are few */
     const int64_t tiles_y = (k->dst_desc.dim[1] + OUT - 1) / OUT, tiles_x = (k->dst_desc.dim[2] + OUT - 1) / OUT;
-    const int64_t blocks = blocks_of(k, k->src_desc.dim[0] * tiles_y * tiles_x);
-    k->gather_first = blocks < 4 * (int64_t)threads;
-    return threads * k->own_bytes + (k->gather_first ? (size_t)blocks : threads) * k->block_bytes;
+    const int64_t most = blocks_of(k, k->src_desc.dim[0] * tiles_y * tiles_x);
+    const int64_t first = most < FEW * threads ? most : FEW * threads;
+    return (size_t)threads * k->own_bytes + (size_t)(first > threads ? first : threads) * k->block_bytes;
 }
 
 static rcnn_status prepare(winograd_kernel *k, const rcnn_graph *graph, const rcnn_op *op, rcnn_error *err)

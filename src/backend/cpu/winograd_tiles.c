@@ -2,10 +2,8 @@
  * zeros: maps then follow each other directly, and what lies outside of a tile's own map is zero. */
 #include "backend/cpu/winograd_tiles.h"
 
-#include "backend/cpu/winograd.h"
-
 #define OUT         RCNN_WINOGRAD_OUT
-#define COLUMNS_MAX 4 /* enough for the least share there is: 14 wide maps take 11 tiles for three */
+#define COLUMNS_MAX 4 /* enough for the least share there is: 8 wide maps take 7 tiles for four */
 
 static bool is_whole(int32_t length)
 {
@@ -31,11 +29,12 @@ void rcnn_sheets_begin(rcnn_sheets *sheets, int32_t height, int32_t width)
     sheets->tiles = 0;
 }
 
+/* maps: a multiple of columns. */
 static void add_sheet(rcnn_sheets *s, int32_t maps, int32_t columns)
 {
     const rcnn_sheet sheet = {.first_tile = s->tiles,
                               .first_map = s->maps,
-                              .maps = maps,
+                              .rows = maps / columns,
                               .columns = columns,
                               .tiles_x = tiles_for(s->width, columns)};
     s->sheet[s->count++] = sheet;
@@ -89,29 +88,23 @@ static const rcnn_sheet *sheet_of(const rcnn_sheets *sheets, int64_t tile)
     return &sheets->sheet[i];
 }
 
-void rcnn_sheets_square(const rcnn_sheets *sheets, int64_t tile, int32_t margin, int32_t side, size_t *pixel)
+static size_t offset_of(spot at, int32_t maps, size_t map, size_t pixel)
 {
-    if (tile >= sheets->tiles) {
-        for (int32_t i = 0; i < side * side; i++) {
-            pixel[i] = RCNN_NO_PIXEL;
-        }
-        return;
-    }
+    return at.at >= 0 && at.map < maps ? (size_t)at.map * map + (size_t)at.at * pixel : RCNN_NO_PIXEL;
+}
+
+void rcnn_sheets_square(const rcnn_sheets *sheets, int64_t tile, rcnn_square *square)
+{
     const rcnn_sheet *sheet = sheet_of(sheets, tile);
     const int32_t tile_y = (int32_t)((tile - sheet->first_tile) / sheet->tiles_x);
     const int32_t tile_x = (int32_t)((tile - sheet->first_tile) % sheet->tiles_x);
-    spot columns[RCNN_WINOGRAD_IN];
-    for (int32_t x = 0; x < side; x++) {
-        columns[x] = spot_of(sheets->width, tile_x, tile_x * OUT - margin + x);
-    }
-    for (int32_t y = 0; y < side; y++) {
-        const spot row = spot_of(sheets->height, tile_y, tile_y * OUT - margin + y);
-        for (int32_t x = 0; x < side; x++) {
-            const int32_t map = row.map * sheet->columns + columns[x].map;
-            const bool inside =
-                row.at >= 0 && columns[x].at >= 0 && columns[x].map < sheet->columns && map < sheet->maps;
-            const size_t line = (size_t)(sheet->first_map + map) * (size_t)sheets->height + (size_t)row.at;
-            pixel[y * side + x] = inside ? line * (size_t)sheets->width + (size_t)columns[x].at : RCNN_NO_PIXEL;
-        }
+    const size_t width = (size_t)sheets->width, map = (size_t)sheets->height * width;
+    const size_t first = (size_t)sheet->first_map * map;
+    for (int32_t i = 0; i < RCNN_WINOGRAD_IN; i++) {
+        const spot y = spot_of(sheets->height, tile_y, tile_y * OUT - 1 + i);
+        const spot x = spot_of(sheets->width, tile_x, tile_x * OUT - 1 + i);
+        const size_t row = offset_of(y, sheet->rows, (size_t)sheet->columns * map, width);
+        square->row[i] = row == RCNN_NO_PIXEL ? row : first + row;
+        square->column[i] = offset_of(x, sheet->columns, map, 1);
     }
 }

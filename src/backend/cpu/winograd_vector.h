@@ -4,6 +4,9 @@
 
 #define IN  RCNN_WINOGRAD_IN
 #define OUT RCNN_WINOGRAD_OUT
+#define A   RCNN_WINOGRAD_A
+#define B   RCNN_WINOGRAD_B
+#define C   RCNN_WINOGRAD_C
 
 #ifdef BF16_FACTORS
 #define STEP (2 * LANES) /* channels whose products are stored at once: one vector of BF16 */
@@ -13,39 +16,45 @@
 
 /* ------------------------------------------------------------- transforms */
 
+/* The products of the points p and -p; q and r are the other pairs. */
+INLINE void to_pair(float p, float q, float r, const lanes in[IN], lanes out[2])
+{
+    const lanes none = spread(q * q * r * r);
+    const lanes two = spread(-q * q - r * r);
+    const lanes even = fused(none, in[0], fused(two, in[2], in[4]));
+    const lanes odd = fused(none, in[1], fused(two, in[3], in[5]));
+    out[0] = fused(spread(p), even, odd);
+    out[1] = fused(spread(-p), even, odd);
+}
+
 /* out = B' in. Rows of B' are the coefficients of the products (x - q) over all points q but the row's own; infinity's is
  * that over all. */
 INLINE void to_products(const lanes in[IN], lanes out[IN])
 {
-    const lanes aa = spread(-RCNN_WINOGRAD_A * RCNN_WINOGRAD_A);
-    const lanes bb = spread(-RCNN_WINOGRAD_B * RCNN_WINOGRAD_B);
-    const lanes both = spread(-RCNN_WINOGRAD_A * RCNN_WINOGRAD_A - RCNN_WINOGRAD_B * RCNN_WINOGRAD_B);
-    const lanes all = spread(RCNN_WINOGRAD_A * RCNN_WINOGRAD_A * RCNN_WINOGRAD_B * RCNN_WINOGRAD_B);
-    const lanes even_a = fused(bb, in[2], in[4]);
-    const lanes odd_a = spread(RCNN_WINOGRAD_A) * fused(bb, in[1], in[3]);
-    const lanes even_b = fused(aa, in[2], in[4]);
-    const lanes odd_b = spread(RCNN_WINOGRAD_B) * fused(aa, in[1], in[3]);
-    out[0] = fused(all, in[0], fused(both, in[2], in[4]));
-    out[1] = even_a + odd_a;
-    out[2] = even_a - odd_a;
-    out[3] = even_b + odd_b;
-    out[4] = even_b - odd_b;
-    out[5] = fused(all, in[1], fused(both, in[3], in[5]));
+    to_pair(A, B, C, in, out);
+    to_pair(B, A, C, in, out + 2);
+    to_pair(C, A, B, in, out + 4);
+    out[6] = fused(spread(-A * A * B * B * C * C), in[0],
+                   fused(spread(A * A * B * B + A * A * C * C + B * B * C * C), in[2],
+                         fused(spread(-A * A - B * B - C * C), in[4], in[6])));
 }
 
-/* out = A' in: column of a point p is 1, p, p^2, p^3; infinity's is 0, 0, 0, 1. */
+/* out = A' in: column of a point p is 1, p, p^2, p^3, p^4; infinity's is 0, 0, 0, 0, 1. */
 INLINE void to_outputs(const lanes in[IN], lanes out[OUT])
 {
-    const lanes a = spread(RCNN_WINOGRAD_A);
-    const lanes b = spread(RCNN_WINOGRAD_B);
-    const lanes even_a = in[1] + in[2];
-    const lanes even_b = in[3] + in[4];
-    const lanes odd_a = a * (in[1] - in[2]);
-    const lanes odd_b = b * (in[3] - in[4]);
-    out[0] = in[0] + even_a + even_b;
-    out[1] = odd_a + odd_b;
-    out[2] = fused(a * a, even_a, b * b * even_b);
-    out[3] = fused(a * a, odd_a, fused(b * b, odd_b, in[5]));
+    const lanes a = spread(A), b = spread(B), c = spread(C);
+    const lanes aa = spread(A * A), bb = spread(B * B), cc = spread(C * C);
+    const lanes even_a = in[0] + in[1];
+    const lanes even_b = in[2] + in[3];
+    const lanes even_c = in[4] + in[5];
+    const lanes odd_a = a * (in[0] - in[1]);
+    const lanes odd_b = b * (in[2] - in[3]);
+    const lanes odd_c = c * (in[4] - in[5]);
+    out[0] = even_a + even_b + even_c;
+    out[1] = odd_a + odd_b + odd_c;
+    out[2] = fused(aa, even_a, fused(bb, even_b, cc * even_c));
+    out[3] = fused(aa, odd_a, fused(bb, odd_b, cc * odd_c));
+    out[4] = fused(aa * aa, even_a, fused(bb * bb, even_b, fused(cc * cc, even_c, in[6])));
 }
 
 /* ------------------------------------------------------------- gather */
@@ -109,16 +118,17 @@ static void gather(rcnn_dtype type, const void *const pixel[RCNN_WINOGRAD_PRODUC
 
 /* ------------------------------------------------------------- scatter */
 
-INLINE void scatter_of(rcnn_dtype type, const rcnn_product_store *how, const float *m, size_t stride, int32_t channels,
-                       const void *const *residual, void *const pixel[OUT * OUT])
+INLINE void scatter_of(rcnn_dtype type, const rcnn_product_store *how, const float *m, size_t stride,
+                       size_t panel_stride, int32_t channels, const void *const *residual, void *const pixel[OUT * OUT])
 {
     const lanes residual_factor = spread(how->residual_factor);
     for (size_t c = 0; c < (size_t)channels; c += LANES) {
+        const size_t at = c / RCNN_PRODUCT_PANEL * panel_stride + c % RCNN_PRODUCT_PANEL;
         lanes between[OUT][IN];
         for (int x = 0; x < IN; x++) {
             lanes in[IN], out[OUT];
             for (int y = 0; y < IN; y++) {
-                in[y] = load(RCNN_F32, m, (size_t)(y * IN + x) * stride + c);
+                in[y] = load(RCNN_F32, m, (size_t)(y * IN + x) * stride + at);
             }
             to_outputs(in, out);
             for (int y = 0; y < OUT; y++) {
@@ -143,8 +153,8 @@ INLINE void scatter_of(rcnn_dtype type, const rcnn_product_store *how, const flo
     }
 }
 
-static void scatter(const rcnn_product_store *how, const float *m, size_t stride, int32_t channels,
+static void scatter(const rcnn_product_store *how, const float *m, size_t stride, size_t panel_stride, int32_t channels,
                     const void *const *residual, void *const pixel[OUT * OUT])
 {
-    RCNN_CPU_BY_TYPE(how->dst, scatter_of, how, m, stride, channels, residual, pixel)
+    RCNN_CPU_BY_TYPE(how->dst, scatter_of, how, m, stride, panel_stride, channels, residual, pixel)
 }
