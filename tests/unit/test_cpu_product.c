@@ -397,20 +397,23 @@ TEST(nan_passes_the_relu)
 
 /* ------------------------------------------------------------------ dots */
 
-/* Rows past the count keep their dots; the others add theirs to what is there. */
+enum { PARTS = RCNN_PRODUCT_PARTS };
+
+/* Rows past the count keep their parts; the others add theirs to what is there, and add up to their dots. */
 static void check_dots(const named_body *with, int32_t rows, bool relu, uint64_t *seed)
 {
     finish_case c = {.how = {.dst = RCNN_F32, .residual = RCNN_F32, .relu = relu}, .rows = rows};
-    float weights[PANEL], dots[ROWS_MAX + 1], before[ROWS_MAX + 1];
+    float weights[PANEL], parts[(ROWS_MAX + 1) * PARTS] = {0}, before[ROWS_MAX + 1], dots[ROWS_MAX + 1];
     c.residual = array_of(RCNN_F32, OUTPUTS);
     fill_finish(&c, seed);
     for (int32_t o = 0; o < PANEL; o++) {
         weights[o] = test_uniform(seed, -1, 1);
     }
     for (int32_t r = 0; r <= ROWS_MAX; r++) {
-        dots[r] = before[r] = test_uniform(seed, -9, 9);
+        parts[r * PARTS] = before[r] = test_uniform(seed, -9, 9);
     }
-    with->body->dots(&c.how, c.sums, rows, weights, dots);
+    with->body->dots(&c.how, c.sums, rows, weights, parts);
+    with->body->total(parts, ROWS_MAX + 1, dots);
     for (int32_t r = 0; r <= ROWS_MAX; r++) {
         double want = (double)before[r], sizes = 0;
         for (int32_t o = 0; r < rows && o < PANEL; o++) {
@@ -423,7 +426,8 @@ static void check_dots(const named_body *with, int32_t rows, bool relu, uint64_t
                   rows, relu ? ", relu" : "", want, (double)dots[r]);
     }
     c.sums[(rows - 1) * PANEL + 3] = NAN;
-    with->body->dots(&c.how, c.sums, rows, weights, dots);
+    with->body->dots(&c.how, c.sums, rows, weights, parts);
+    with->body->total(parts, ROWS_MAX + 1, dots);
     for (int32_t r = 0; r <= ROWS_MAX; r++) {
         CHECK_MSG(!isnan(dots[r]) == (r != rows - 1), "%s, row %d of %d: NaN", with->name, r, rows);
     }

@@ -9,11 +9,13 @@
 #include "base/threads.h"
 
 #define PANEL       RCNN_PRODUCT_PANEL
-#define STEPS       8              /* register blocks of rows between passes over the weights, at the most */
-#define CHUNK_STEPS 18             /* the same where rows are cut into chunks: there are more weights then */
-#define FEW         4              /* blocks a thread: below, they are made to come out even */
-#define WHOLE_BYTES ((size_t)4096) /* of a row that is not cut into chunks */
-#define CHUNK_BYTES ((size_t)1024) /* of a row's chunk: a panel of as many weights stays in the first-level cache */
+#define STEPS       8    /* register blocks of rows between passes over the weights, at the most */
+#define CHUNK_STEPS 18   /* the same where rows are cut into chunks: there are more weights then */
+#define FEW         4    /* blocks a thread: below, they are made to come out even */
+#define WHOLE       2048 /* channels of a row that is not cut into chunks */
+#define CHUNK       512  /* of a row's chunk: a panel of as many weights stays in the first-level cache */
+#define FASTER_FROM 256  /* input channels */
+#define FASTER_TO   1024
 
 typedef struct dense_kernel {
     rcnn_kernel head;
@@ -139,10 +141,16 @@ static bool fits(const rcnn_op *op)
     return op->w.in % RCNN_PRODUCT_CHANNELS == 0 && op->w.out % PANEL == 0;
 }
 
+/* Than oneDNN, without a residual: by 2 to 6 % in BF16, not on bytes nor in floats. */
+static bool is_faster(const rcnn_graph *graph, const rcnn_op *op)
+{
+    return graph->values[op->input[0]].desc.dtype == RCNN_BF16 && op->w.in >= FASTER_FROM && op->w.in <= FASTER_TO;
+}
+
 const rcnn_product_body *rcnn_dense_choose_conv(const rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op)
 {
     const bool wanted = op->w.kh == 1 && op->w.kw == 1 && op->u.conv.stride == 1 && op->u.conv.pad == 0 &&
-                        op->u.conv.groups == 1 && op->u.conv.residual && fits(op);
+                        op->u.conv.groups == 1 && fits(op) && (op->u.conv.residual || is_faster(graph, op));
     return wanted ? rcnn_product_choose(backend, graph->values[op->input[0]].desc.dtype) : NULL;
 }
 
@@ -173,9 +181,7 @@ static void weight_of(const rcnn_op *op, int32_t o, int32_t i, float *element)
 
 static void cut_rows(dense_kernel *k)
 {
-    const size_t size = rcnn_cpu_element_bytes(k->body->features);
-    const size_t bytes = (size_t)k->in * size;
-    k->chunk = bytes <= WHOLE_BYTES ? k->in : (int32_t)(CHUNK_BYTES / size);
+    k->chunk = k->in <= WHOLE ? k->in : CHUNK;
     k->chunks = (k->in + k->chunk - 1) / k->chunk;
     k->steps = k->chunks > 1 ? CHUNK_STEPS : STEPS;
     const size_t rows = (size_t)(k->steps * k->body->rows);

@@ -23,17 +23,18 @@ typedef struct mask_kernel {
     const float *logit_weights, *logit_bias; /* [classes][between], [classes] */
     rcnn_value_id src, counts, dst;
     int32_t images, size, in, between; /* size: of the map of a RoI before it is upsampled */
-    size_t own_bytes;                  /* of a thread: logits of one tap */
+    size_t dots_bytes, own_bytes;      /* of a thread: logits of one tap; with them their parts */
 } mask_kernel;
 
 /* Logits of one tap of one RoI, [size][size]. */
-static void make_dots(const mask_kernel *k, const void *features, int32_t tap, const float *logit_weights, float *dots)
+static void make_dots(const mask_kernel *k, const void *features, int32_t tap, const float *logit_weights, float *dots,
+                      float *parts)
 {
     const rcnn_product_body *body = k->body;
     const size_t in = (size_t)k->in;
     const int32_t pixels = k->size * k->size;
     float sums[RCNN_PRODUCT_ROWS_MAX * PANEL];
-    memset(dots, 0, (size_t)pixels * sizeof *dots);
+    memset(parts, 0, (size_t)pixels * RCNN_PRODUCT_PARTS * sizeof *parts);
     for (int32_t panel = 0; panel < k->between / PANEL; panel++) {
         const rcnn_product_store how = rcnn_product_store_at(&k->numbers, panel * PANEL);
         const float *logit = logit_weights + panel * PANEL;
@@ -46,9 +47,10 @@ static void make_dots(const mask_kernel *k, const void *features, int32_t tap, c
                                                .panel = rcnn_panels_at(k->weights, panel, tap),
                                                .next = rcnn_panels_at(k->weights, panel + 1, tap),
                                                .sums = sums});
-            body->dots(&how, sums, count, logit, dots + p);
+            body->dots(&how, sums, count, logit, parts + (size_t)p * RCNN_PRODUCT_PARTS);
         }
     }
+    body->total(parts, pixels, dots);
 }
 
 /* Every second pixel of every second line of a mask [2*size][2*size]. */
@@ -72,10 +74,11 @@ static rcnn_status mask_enqueue(rcnn_kernel *kernel, const rcnn_args *args, rcnn
 #pragma omp parallel for schedule(dynamic)
     for (int32_t item = 0; item < live * TAPS; item++) {
         const size_t row = (size_t)(item / TAPS);
-        float *dots = (float *)(void *)((char *)args->scratch + (size_t)rcnn_thread_index() * k->own_bytes);
+        char *own = (char *)args->scratch + (size_t)rcnn_thread_index() * k->own_bytes;
+        float *dots = (float *)(void *)own, *parts = (float *)(void *)(own + k->dots_bytes);
         const int32_t channel = rcnn_cpu_mask_logit_channel(k->logit, args, (int32_t)row);
         make_dots(k, rcnn_cpu_at(k->body->features, args->value[k->src], row * map * (size_t)k->in), item % TAPS,
-                  k->logit_weights + (size_t)channel * (size_t)k->between, dots);
+                  k->logit_weights + (size_t)channel * (size_t)k->between, dots, parts);
         store_tap(k, item % TAPS, dots, k->logit_bias[channel], (float *)args->value[k->dst] + row * TAPS * map);
     }
     return RCNN_OK;
@@ -121,7 +124,9 @@ static rcnn_status prepare(mask_kernel *k, const rcnn_graph *graph, int32_t firs
     k->between = deconv->w.out;
     k->logit_weights = logit->w.weights;
     k->logit_bias = logit->w.bias;
-    k->own_bytes = rcnn_aligned_size((size_t)k->size * (size_t)k->size * sizeof(float));
+    const size_t map_bytes = (size_t)k->size * (size_t)k->size * sizeof(float);
+    k->dots_bytes = rcnn_aligned_size(map_bytes);
+    k->own_bytes = k->dots_bytes + rcnn_aligned_size(map_bytes * RCNN_PRODUCT_PARTS);
     RCNN_TRY(rcnn_cpu_prepare_mask_logit(k->backend, graph, logit, &k->logit, &none, err));
     RCNN_TRY(rcnn_panels_get(k->backend, &recipe, deconv, &k->weights, err));
     return rcnn_product_numbers_make(graph, deconv, rcnn_panels_scale(k->weights), 1, &k->numbers, err);

@@ -11,6 +11,7 @@
 #define RCNN_PRODUCT_PANEL    32 /* output channels of a panel */
 #define RCNN_PRODUCT_ROWS_MAX 14
 #define RCNN_PRODUCT_CHANNELS 32 /* input channels are multiples of it */
+#define RCNN_PRODUCT_PARTS    16 /* of a dot product */
 
 /* How sums become outputs, in stored numbers: dst = store(relu?(sum * scale[o] + bias[o] + residual * residual_factor)). */
 typedef struct rcnn_product_store {
@@ -39,8 +40,11 @@ typedef struct rcnn_product_body {
     /* rows of outputs from sums [rows][PANEL]; rows of dst and residual (NULL = none) are `stride` elements apart. */
     void (*finish)(const rcnn_product_store *how, const float *sums, int32_t rows, const void *residual, void *dst,
                    size_t stride);
-    /* dots[r] += sum over the panel of weights[o] * relu?(sums[r][o] * scale[o] + bias[o]) */
-    void (*dots)(const rcnn_product_store *how, const float *sums, int32_t rows, const float *weights, float *dots);
+    /* parts [rows][PARTS], of which a row's together are its dot product, grow by the sum over the panel of
+     * weights[o] * relu?(sums[r][o] * scale[o] + bias[o]). Parts past a vector's lanes are left alone. */
+    void (*dots)(const rcnn_product_store *how, const float *sums, int32_t rows, const float *weights, float *parts);
+    /* dots[r] = sum of the parts of row r */
+    void (*total)(const float *parts, int32_t rows, float *dots);
 } rcnn_product_body;
 
 extern const rcnn_product_body rcnn_product_avx2;   /* only with RCNN_CPU_AVX2_BODY, see CMakeLists.txt   */

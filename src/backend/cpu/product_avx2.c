@@ -12,4 +12,5 @@ const rcnn_product_body rcnn_product_avx2 = {
     .multiply = multiply,
     .finish = finish,
     .dots = dots,
+    .total = total,
 };

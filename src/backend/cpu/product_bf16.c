@@ -13,4 +13,5 @@ const rcnn_product_body rcnn_product_bf16 = {
     .multiply = multiply,
     .finish = finish,
     .dots = dots,
+    .total = total,
 };

@@ -1,5 +1,7 @@
 /* The bodies of product.h for any width of vector. product_<isa>.c includes it behind lanes_<isa>.h, with ROWS defined, and
  * with BF16_FEATURES or U8_FEATURES where those are not floats. */
+#include <math.h>
+
 #include "backend/cpu/product.h"
 
 #define PANEL   RCNN_PRODUCT_PANEL
@@ -191,16 +193,28 @@ static void finish(const rcnn_product_store *how, const float *sums, int32_t row
 
 /* ------------------------------------------------------------- dots */
 
-static void dots(const rcnn_product_store *how, const float *sums, int32_t rows, const float *weights, float *dots)
+static void dots(const rcnn_product_store *how, const float *sums, int32_t rows, const float *weights, float *parts)
+{
+    const lanes least = spread(how->relu ? 0 : -INFINITY);
+    lanes scale[VECTORS], bias[VECTORS], weight[VECTORS];
+    for (size_t n = 0; n < VECTORS; n++) {
+        scale[n] = load(RCNN_F32, how->scale, n * LANES);
+        bias[n] = load(RCNN_F32, how->bias, n * LANES);
+        weight[n] = load(RCNN_F32, weights, n * LANES);
+    }
+    for (size_t r = 0; r < (size_t)rows; r++) {
+        lanes part = load(RCNN_F32, parts, r * RCNN_PRODUCT_PARTS);
+        for (size_t n = 0; n < VECTORS; n++) {
+            const lanes value = fused(load(RCNN_F32, sums, r * PANEL + n * LANES), scale[n], bias[n]);
+            part = fused(larger(least, value), weight[n], part);
+        }
+        store(RCNN_F32, parts, r * RCNN_PRODUCT_PARTS, part);
+    }
+}
+
+static void total(const float *parts, int32_t rows, float *dots)
 {
     for (size_t r = 0; r < (size_t)rows; r++) {
-        lanes total = spread(0);
-        for (size_t c = 0; c < PANEL; c += LANES) {
-            lanes value =
-                fused(load(RCNN_F32, sums, r * PANEL + c), load(RCNN_F32, how->scale, c), load(RCNN_F32, how->bias, c));
-            value = how->relu ? larger(spread(0), value) : value;
-            total = fused(value, load(RCNN_F32, weights, c), total);
-        }
-        dots[r] += sum_of(total);
+        dots[r] = sum_of(load(RCNN_F32, parts, r * RCNN_PRODUCT_PARTS));
     }
 }
