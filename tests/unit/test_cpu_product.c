@@ -94,17 +94,23 @@ static void *array_of(rcnn_dtype type, size_t count)
 
 /* -------------------------------------------------------------- multiply */
 
-/* Factors of a product: [rows][channels], the rows `stride` channels apart, and [channels/w][PANEL][w], w channels in 32 bits. */
+/* Factors of a product: [rows][stretches][channels], `stride` and `stretch_stride` channels apart, and
+ * [stretches * channels/w][PANEL][w], w channels in 32 bits. */
 typedef struct factors {
     const rcnn_product_body *body;
-    int32_t rows, channels;
-    size_t stride;
+    int32_t rows, stretches, channels;
+    size_t stride, stretch_stride;
     void *features, *panel;
 } factors;
 
 static size_t feature_count(const factors *f)
 {
-    return (size_t)(f->rows - 1) * f->stride + (size_t)f->channels;
+    return (size_t)(f->rows - 1) * f->stride + (size_t)(f->stretches - 1) * f->stretch_stride + (size_t)f->channels;
+}
+
+static size_t panel_rows(const factors *f)
+{
+    return (size_t)f->stretches * (size_t)f->channels;
 }
 
 static size_t panel_index(const factors *f, size_t channel, size_t column)
@@ -113,12 +119,15 @@ static size_t panel_index(const factors *f, size_t channel, size_t column)
     return (channel / width * PANEL + column) * width + channel % width;
 }
 
-/* gap: channels between rows. */
-static factors make_factors(const rcnn_product_body *body, int32_t rows, int32_t channels, int32_t gap)
+/* Rows of one stretch, `gap` channels between them; or of more, which overlap those of the next row as a stem's patches do. */
+static factors make_factors(const rcnn_product_body *body, int32_t rows, int32_t stretches, int32_t channels,
+                            int32_t gap)
 {
-    factors f = {.body = body, .rows = rows, .channels = channels, .stride = (size_t)(channels + gap)};
+    factors f = {.body = body, .rows = rows, .stretches = stretches, .channels = channels};
+    f.stride = (size_t)(stretches > 1 ? channels / 4 : channels + gap);
+    f.stretch_stride = (size_t)rows * f.stride + (size_t)channels;
     f.features = array_of(body->features, feature_count(&f));
-    f.panel = array_of(body->weights, (size_t)channels * PANEL);
+    f.panel = array_of(body->weights, panel_rows(&f) * PANEL);
     return f;
 }
 
@@ -133,8 +142,9 @@ static double sum_of(const factors *f, size_t row, size_t column, double *sizes)
 {
     double sum = 0;
     *sizes = 0;
-    for (size_t c = 0; c < (size_t)f->channels; c++) {
-        const double product = (double)rcnn_cpu_element(f->body->features, f->features, row * f->stride + c) *
+    for (size_t c = 0; c < panel_rows(f); c++) {
+        const size_t at = row * f->stride + c / (size_t)f->channels * f->stretch_stride + c % (size_t)f->channels;
+        const double product = (double)rcnn_cpu_element(f->body->features, f->features, at) *
                                (double)rcnn_cpu_element(f->body->weights, f->panel, panel_index(f, c, column));
         sum += product;
         *sizes += fabs(product);
@@ -157,6 +167,8 @@ static void check_sums(const char *name, const factors *f, bool add)
                                           .channels = f->channels,
                                           .features = f->features,
                                           .features_stride = f->stride,
+                                          .stretches = f->stretches,
+                                          .stretch_stride = f->stretch_stride,
                                           .panel = f->panel,
                                           .next = f->panel,
                                           .sums = sums,
@@ -166,22 +178,23 @@ static void check_sums(const char *name, const factors *f, bool add)
         const double sum = sum_of(f, i / PANEL, i % PANEL, &sizes);
         const double want = exact && !add ? (double)(float)sum : sum + (add ? (double)before : 0);
         const double allowed =
-            (exact ? 0 : f->channels * 0x1p-24 * sizes) + (add ? 0x1p-23 * (sizes + (double)before) : 0);
+            (exact ? 0 : (double)panel_rows(f) * 0x1p-24 * sizes) + (add ? 0x1p-23 * (sizes + (double)before) : 0);
         wrong += !(fabs((double)sums[i] - want) <= allowed);
     }
-    CHECK_MSG(wrong == 0, "%s, %d rows of %d channels%s: %zu sums", name, f->rows, f->channels, add ? ", added" : "",
-              wrong);
+    CHECK_MSG(wrong == 0, "%s, %d rows of %d x %d channels%s: %zu sums", name, f->rows, f->stretches, f->channels,
+              add ? ", added" : "", wrong);
     free(sums);
 }
 
-static void check_product(const named_body *with, int32_t rows, int32_t channels, int32_t gap, uint64_t *seed)
+static void check_product(const named_body *with, int32_t rows, int32_t stretches, int32_t channels, int32_t gap,
+                          uint64_t *seed)
 {
     const rcnn_product_body *body = with->body;
-    const factors f = make_factors(body, rows, channels, gap);
+    const factors f = make_factors(body, rows, stretches, channels, gap);
     for (size_t e = 0; e < feature_count(&f); e++) {
         put(body->features, f.features, e, any_of(body->features, seed));
     }
-    for (size_t e = 0; e < (size_t)(channels * PANEL); e++) {
+    for (size_t e = 0; e < panel_rows(&f) * PANEL; e++) {
         put(body->weights, f.panel, e, any_of(body->weights, seed));
     }
     check_sums(with->name, &f, false);
@@ -202,11 +215,12 @@ TEST(products_are_those_in_double)
             if (body->features == RCNN_U8 && channels[i] % 4 != 0) {
                 continue; /* not whole words */
             }
-            check_product(&bodies[b], body->rows, channels[i], 0, &seed);
-            check_product(&bodies[b], body->rows, channels[i], 12, &seed);
+            check_product(&bodies[b], body->rows, 1, channels[i], 0, &seed);
+            check_product(&bodies[b], body->rows, 1, channels[i], 12, &seed);
         }
         for (int32_t rows = 1; rows < body->rows; rows++) {
-            check_product(&bodies[b], rows, 64, 0, &seed);
+            check_product(&bodies[b], rows, 1, 64, 0, &seed);
+            check_product(&bodies[b], rows, 7, 48, 0, &seed);
         }
     }
 }
@@ -222,7 +236,7 @@ TEST(largest_sums_of_bytes_are_exact)
         if (body->features != RCNN_U8) {
             continue;
         }
-        const factors f = make_factors(body, body->rows, CHANNELS, 0);
+        const factors f = make_factors(body, body->rows, 1, CHANNELS, 0);
         memset(f.features, 255, (size_t)body->rows * CHANNELS);
         for (size_t c = 0; c < CHANNELS; c++) {
             for (size_t o = 0; o < PANEL; o++) {

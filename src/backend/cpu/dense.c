@@ -72,6 +72,7 @@ static void make_outputs(const dense_kernel *k, const dense_run *run, int64_t fi
     const int32_t steps = (length + body->rows - 1) / body->rows;
     rcnn_product_job job = {.channels = (int32_t)least(k->chunk, k->in - (int64_t)channel),
                             .features_stride = in,
+                            .stretches = 1,
                             .panel = weights_at(k, panel, chunk),
                             .next = weights_at(k, panel + 1, chunk),
                             .add = chunk > 0};

@@ -44,6 +44,7 @@ static void make_dots(const mask_kernel *k, const void *features, int32_t tap, c
                                                .channels = k->in,
                                                .features = rcnn_cpu_at(body->features, features, (size_t)p * in),
                                                .features_stride = in,
+                                               .stretches = 1,
                                                .panel = rcnn_panels_at(k->weights, panel, tap),
                                                .next = rcnn_panels_at(k->weights, panel + 1, tap),
                                                .sums = sums});

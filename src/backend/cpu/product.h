@@ -21,12 +21,14 @@ typedef struct rcnn_product_store {
     const float *scale, *bias; /* of the panel's first channel */
 } rcnn_product_store;
 
-/* sums [rows][PANEL] = features [rows][channels] x panel [channels][PANEL], or that much more. A panel holds the channels that
+/* sums [rows][PANEL] = features [rows][stretches][channels] x panel [stretches * channels][PANEL], or that much more. A panel holds the channels that
  * one 32-bit word of features has side by side: [channels/2][PANEL][2] of BF16, [channels/4][PANEL][4] of I8. */
 typedef struct rcnn_product_job {
     int32_t rows, channels;
     const void *features;
     size_t features_stride; /* channels from one row of features to the next */
+    int32_t stretches;      /* pieces of a row, each of `channels`, whose weights follow each other */
+    size_t stretch_stride;  /* channels from one to the next */
     const void *panel;
     const void *next; /* as many weights that are wanted soon, and are fetched meanwhile; need not be there */
     float *sums;

@@ -90,21 +90,26 @@ INLINE void multiply_rows(const int rows, const rcnn_product_job *job)
             sum[r][n] = (sums_of){0};
         }
     }
-    for (size_t c = 0; c < length; c++) {
-        lanes row[VECTORS];
-#pragma GCC unroll 4
-        for (int n = 0; n < VECTORS; n++) {
-            row[n] = load(RCNN_F32, right, c * PANEL + (size_t)n * LANES);
-            __builtin_prefetch(next + c * PANEL + (size_t)n * LANES, 0, 2);
-        }
-#pragma GCC unroll 32
-        for (int r = 0; r < rows; r++) {
-            const word a = left[(size_t)r * stride + c];
+    for (int32_t s = 0; s < job->stretches; s++) {
+        for (size_t c = 0; c < length; c++) {
+            lanes row[VECTORS];
 #pragma GCC unroll 4
             for (int n = 0; n < VECTORS; n++) {
-                sum[r][n] = step(a, row[n], sum[r][n]);
+                row[n] = load(RCNN_F32, right, c * PANEL + (size_t)n * LANES);
+                __builtin_prefetch(next + c * PANEL + (size_t)n * LANES, 0, 2);
+            }
+#pragma GCC unroll 32
+            for (int r = 0; r < rows; r++) {
+                const word a = left[(size_t)r * stride + c];
+#pragma GCC unroll 4
+                for (int n = 0; n < VECTORS; n++) {
+                    sum[r][n] = step(a, row[n], sum[r][n]);
+                }
             }
         }
+        left += job->stretch_stride / CHANNELS_OF_WORD;
+        right += length * PANEL;
+        next += length * PANEL;
     }
     if (job->add) {
         store_rows(rows, sum, true, job->sums);

@@ -1,6 +1,6 @@
 /* 7x7 convolution and 3x3 pooling of the image in bands of pooled rows; stem.h. A band's convolved rows go through a ring of
  * three, from which a pooled row is made as soon as its last one is there. A convolved pixel is the product of its patch,
- * 7 stretches of 21 numbers side by side in the image, with the weights in the same order. */
+ * 7 stretches of 21 numbers side by side in the image, with the weights in the same order; nothing is copied for it. */
 #include "backend/cpu/stem.h"
 
 #include <string.h>
@@ -31,7 +31,7 @@ typedef struct stem_kernel {
     rcnn_tensor_desc image, between, pooled;
     size_t line_elements; /* of an image row with zeros on both sides  */
     size_t row_bytes;     /* of a convolved row                        */
-    size_t own_bytes;     /* of a thread: KERNEL lines, WINDOW rows and one more */
+    size_t own_bytes;     /* of a thread: KERNEL lines twice, WINDOW rows and one more */
 } stem_kernel;
 
 /* What one thread works with: rings of image lines and convolved rows. */
@@ -41,6 +41,7 @@ typedef struct band {
     int32_t lines_end, rows_end;  /* the first not made yet */
 } band;
 
+/* Lines y .. y+KERNEL-1 are behind each other from here on: each is there twice, so that the ring has no end. */
 static void *line_at(const stem_kernel *k, const band *b, int32_t y)
 {
     const size_t slot = (size_t)((y + KERNEL) % KERNEL);
@@ -58,66 +59,40 @@ static void make_line(const stem_kernel *k, const band *b, int32_t y)
     const rcnn_dtype type = k->product->features;
     const size_t size = rcnn_cpu_element_bytes(type);
     const size_t width = (size_t)k->image.dim[2] * CHANNELS;
-    void *line = line_at(k, b, y);
-    if (y < 0 || y >= k->image.dim[1]) {
-        memset(line, 0, k->line_elements * size);
-        return;
+    const size_t bytes = k->line_elements * size, before = (size_t)PAD * CHANNELS;
+    char *line = line_at(k, b, y);
+    memset(line, 0, bytes);
+    if (y >= 0 && y < k->image.dim[1]) {
+        memcpy(rcnn_cpu_to(type, line, before), rcnn_cpu_at(type, b->image, (size_t)y * width), width * size);
     }
-    memset(line, 0, (size_t)PAD * CHANNELS * size);
-    memcpy(rcnn_cpu_to(type, line, (size_t)PAD * CHANNELS), rcnn_cpu_at(type, b->image, (size_t)y * width),
-           width * size);
-    memset(rcnn_cpu_to(type, line, (size_t)PAD * CHANNELS + width), 0,
-           (k->line_elements - (size_t)PAD * CHANNELS - width) * size);
-}
-
-/* One stretch of each of `rows` patches; bytes: of a number, a constant where this is used. */
-static inline __attribute__((always_inline)) void copy_stretches(const char *line, int32_t rows, size_t bytes,
-                                                                 char *patches)
-{
-    for (int32_t r = 0; r < rows; r++) {
-        memcpy(patches + (size_t)r * PATCH * bytes, line + (size_t)r * 2 * CHANNELS * bytes, STRETCH * bytes);
-    }
-}
-
-/* Patches of convolved pixels x .. x+rows-1 of row y; past the row's end they are zeros of the line. */
-static void make_patches(const stem_kernel *k, const band *b, int32_t y, int32_t x, char *patches)
-{
-    const rcnn_dtype type = k->product->features;
-    const size_t bytes = rcnn_cpu_element_bytes(type);
-    for (int32_t ky = 0; ky < KERNEL; ky++) {
-        const char *line = rcnn_cpu_at(type, line_at(k, b, 2 * y - PAD + ky), (size_t)x * 2 * CHANNELS);
-        char *first = patches + (size_t)ky * STRETCH * bytes;
-        if (type == RCNN_BF16) {
-            copy_stretches(line, k->product->rows, sizeof(uint16_t), first);
-        } else {
-            copy_stretches(line, k->product->rows, sizeof(float), first);
-        }
-    }
+    memcpy(line + KERNEL * bytes, line, bytes);
 }
 
 /* Convolved row y. */
 static void make_row(const stem_kernel *k, band *b, int32_t y)
 {
     const int32_t width = k->between.dim[2], out = k->between.dim[3], step = k->product->rows;
-    _Alignas(RCNN_ALIGNMENT) char patches[RCNN_PRODUCT_ROWS_MAX * PATCH * sizeof(float)];
     float sums[RCNN_PRODUCT_ROWS_MAX * PANEL];
     void *row = row_at(k, b, y);
     for (; b->lines_end <= 2 * y + PAD; b->lines_end++) {
         make_line(k, b, b->lines_end);
     }
+    const void *lines = line_at(k, b, 2 * y - PAD);
     for (int32_t x = 0; x < width; x += step) {
         const int32_t count = width - x < step ? width - x : step;
-        make_patches(k, b, y, x, patches);
         for (int32_t panel = 0; panel < out / PANEL; panel++) {
             const rcnn_product_store how = rcnn_product_store_at(&k->numbers, panel * PANEL);
             const size_t at = (size_t)x * (size_t)out + (size_t)panel * PANEL;
-            k->product->multiply(&(rcnn_product_job){.rows = count,
-                                                     .channels = PATCH,
-                                                     .features = patches,
-                                                     .features_stride = PATCH,
-                                                     .panel = rcnn_panels_at(k->weights, panel, 0),
-                                                     .next = rcnn_panels_at(k->weights, panel + 1, 0),
-                                                     .sums = sums});
+            k->product->multiply(
+                &(rcnn_product_job){.rows = count,
+                                    .channels = STRETCH,
+                                    .features = rcnn_cpu_at(k->product->features, lines, (size_t)x * 2 * CHANNELS),
+                                    .features_stride = 2 * CHANNELS,
+                                    .stretches = KERNEL,
+                                    .stretch_stride = k->line_elements,
+                                    .panel = rcnn_panels_at(k->weights, panel, 0),
+                                    .next = rcnn_panels_at(k->weights, panel + 1, 0),
+                                    .sums = sums});
             k->product->finish(&how, sums, count, NULL, rcnn_cpu_to(how.dst, row, at), (size_t)out);
         }
     }
@@ -230,13 +205,12 @@ static rcnn_status prepare(stem_kernel *k, const rcnn_graph *graph, int32_t firs
     k->image = graph->values[k->src].desc;
     k->between = graph->values[op->output[0]].desc;
     k->pooled = graph->values[k->dst].desc;
-    /* the last patches of a row begin within it and reach past it */
-    const size_t pixels = (size_t)k->image.dim[2] + 2 * RCNN_PRODUCT_ROWS_MAX + STRETCH;
-    k->line_elements = rcnn_aligned_size((PAD + pixels) * CHANNELS);
+    /* the last patches of a row reach past it */
+    k->line_elements = rcnn_aligned_size((size_t)(PAD + k->image.dim[2] + KERNEL + 1) * CHANNELS);
     k->row_bytes = rcnn_aligned_size((size_t)k->between.dim[2] * (size_t)k->between.dim[3] *
                                      rcnn_cpu_element_bytes(k->between.dtype));
     k->own_bytes = (WINDOW + 1) * k->row_bytes +
-                   rcnn_aligned_size(KERNEL * k->line_elements * rcnn_cpu_element_bytes(k->product->features));
+                   rcnn_aligned_size(2 * KERNEL * k->line_elements * rcnn_cpu_element_bytes(k->product->features));
     RCNN_TRY(rcnn_panels_get(k->backend, &recipe, op, &k->weights, err));
     return rcnn_product_numbers_make(graph, op, rcnn_panels_scale(k->weights),
                                      rcnn_product_unit(&graph->values[op->output[0]]), &k->numbers, err);

@@ -153,6 +153,7 @@ static void multiply_block(const winograd_kernel *k, int32_t length, const void 
             .channels = (int32_t)channels,
             .features = rcnn_cpu_at(product->features, inputs, (size_t)t * channels),
             .features_stride = channels,
+            .stretches = 1,
             .panel = filters,
             .next = rcnn_cpu_at(product->weights, filters, channels * PANEL), /* of the product behind this one */
             .sums = sums + (size_t)t * PANEL});
