@@ -16,6 +16,7 @@
 #include "backend/cpu/onednn.h"
 #include "backend/cpu/panels.h"
 #include "backend/cpu/stem.h"
+#include "backend/cpu/winograd.h"
 #include "base/memory.h"
 
 struct rcnn_backend {
@@ -182,7 +183,19 @@ static int32_t length_of_run(const rcnn_backend *backend, const rcnn_graph *grap
 {
     const int32_t stem = rcnn_stem_match(backend, graph, first);
     const int32_t tail = rcnn_cpu_match_mask_tail(graph, first);
-    return stem ? stem : tail ? tail : 1;
+    const int32_t pair = rcnn_winograd_match(backend, graph, first);
+    return stem ? stem : tail ? tail : pair ? pair : 1;
+}
+
+static rcnn_status prepare_run(rcnn_backend *backend, const rcnn_graph *graph, int32_t first, rcnn_kernel **out,
+                               size_t *scratch_bytes, rcnn_error *err)
+{
+    if (graph->ops[first].kind == RCNN_OP_DECONV) {
+        return rcnn_cpu_prepare_mask_tail(backend, graph, first, out, scratch_bytes, err);
+    }
+    return rcnn_stem_match(backend, graph, first)
+               ? rcnn_stem_prepare(backend, graph, first, out, scratch_bytes, err)
+               : rcnn_winograd_prepare_pair(backend, graph, first, out, scratch_bytes, err);
 }
 
 static rcnn_status cpu_prepare(rcnn_backend *backend, const rcnn_graph *graph, int32_t first, int32_t count,
@@ -199,9 +212,7 @@ static rcnn_status cpu_prepare(rcnn_backend *backend, const rcnn_graph *graph, i
     }
     cpu_begin_run(backend);
     rcnn_status status = count == 1 ? PREPARE[op->kind](backend, graph, op, out, scratch_bytes, err)
-                         : op->kind == RCNN_OP_CONV
-                             ? rcnn_stem_prepare(backend, graph, first, out, scratch_bytes, err)
-                             : rcnn_cpu_prepare_mask_tail(backend, graph, first, out, scratch_bytes, err);
+                                    : prepare_run(backend, graph, first, out, scratch_bytes, err);
     cpu_end_run(backend);
     return status;
 }

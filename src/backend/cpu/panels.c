@@ -2,6 +2,7 @@
 #include "backend/cpu/panels.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "backend/cpu/elements.h"
 #include "base/memory.h"
@@ -13,9 +14,9 @@ struct rcnn_panels {
     rcnn_panels *next;
     const float *source; /* the model's weights: the key, with type, matrices and rows */
     rcnn_dtype type;
-    int32_t matrices, rows, out, users;
-    float *scale; /* [out]; owned */
-    void *data;   /* [out/PANEL][matrices][rows/w][PANEL][w], w channels in 32 bits; owned */
+    int32_t matrices, rows, out, users; /* out: a multiple of PANEL */
+    float *scale;                       /* [out]; owned */
+    void *data;                         /* [out/PANEL][matrices][rows/w][PANEL][w], w channels in 32 bits; owned */
 };
 
 static size_t index_of(const rcnn_panels *p, int32_t panel, int32_t matrix)
@@ -43,6 +44,17 @@ static void store(const rcnn_panels *p, int32_t o, int32_t i, const float *eleme
     }
 }
 
+/* Zeros for the outputs that fill the last panel. */
+static void weights_of(const rcnn_panels *p, const rcnn_panels_recipe *recipe, const rcnn_op *op, int32_t o, int32_t i,
+                       float *element)
+{
+    if (o < op->w.out) {
+        recipe->weights(op, o, i, element);
+    } else {
+        memset(element, 0, (size_t)p->matrices * sizeof *element);
+    }
+}
+
 static float scale_of(const rcnn_panels *p, const rcnn_panels_recipe *recipe, const rcnn_op *op, int32_t o)
 {
     if (p->type != RCNN_I8) {
@@ -51,7 +63,7 @@ static float scale_of(const rcnn_panels *p, const rcnn_panels_recipe *recipe, co
     float element[RCNN_PANELS_MATRICES_MAX];
     float largest = 0;
     for (int32_t i = 0; i < p->rows; i++) {
-        recipe->weights(op, o, i, element);
+        weights_of(p, recipe, op, o, i, element);
         for (int32_t m = 0; m < p->matrices; m++) {
             largest = fmaxf(largest, fabsf(element[m]));
         }
@@ -69,7 +81,7 @@ static void fill(const rcnn_panels *p, const rcnn_panels_recipe *recipe, const r
         for (int32_t i = 0; i < p->rows; i++) { /* outputs innermost: they are side by side in a panel */
             for (int32_t o = panel * PANEL; o < (panel + 1) * PANEL; o++) {
                 float element[RCNN_PANELS_MATRICES_MAX];
-                recipe->weights(op, o, i, element);
+                weights_of(p, recipe, op, o, i, element);
                 store(p, o, i, element);
             }
         }
@@ -87,12 +99,13 @@ static void release(rcnn_panels *p)
 
 static rcnn_status make(const rcnn_panels_recipe *recipe, const rcnn_op *op, rcnn_panels **out, rcnn_error *err)
 {
-    const size_t count = (size_t)recipe->rows * (size_t)op->w.out;
+    const int32_t filled = rcnn_product_panels(op->w.out) * PANEL;
+    const size_t count = (size_t)recipe->rows * (size_t)filled;
     size_t bytes = 0;
     rcnn_panels *p = rcnn_calloc(1, sizeof *p);
     if (p && rcnn_mul_size(count, (size_t)recipe->matrices * rcnn_cpu_element_bytes(recipe->type), &bytes)) {
         p->data = rcnn_malloc_aligned(bytes);
-        p->scale = rcnn_malloc_aligned((size_t)op->w.out * sizeof *p->scale);
+        p->scale = rcnn_malloc_aligned((size_t)filled * sizeof *p->scale);
     }
     if (!p || !p->data || !p->scale) {
         release(p);
@@ -102,7 +115,7 @@ static rcnn_status make(const rcnn_panels_recipe *recipe, const rcnn_op *op, rcn
     p->type = recipe->type;
     p->matrices = recipe->matrices;
     p->rows = recipe->rows;
-    p->out = op->w.out;
+    p->out = filled;
     p->users = 1;
     fill(p, recipe, op);
     *out = p;

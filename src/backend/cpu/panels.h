@@ -18,7 +18,7 @@ typedef struct rcnn_panels_recipe {
 
 #define RCNN_PANELS_MATRICES_MAX 49
 
-/* An existing copy of the op's weights or a new one. op->w.out is a multiple of 32. MEMORY. */
+/* An existing copy of the op's weights or a new one; a last panel with fewer outputs is filled up with zeros. MEMORY. */
 rcnn_status rcnn_panels_get(rcnn_backend *backend, const rcnn_panels_recipe *recipe, const rcnn_op *op,
                             rcnn_panels **out, rcnn_error *err);
 /* The last user's put frees the copy; NULL is fine. */

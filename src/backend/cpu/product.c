@@ -57,7 +57,7 @@ float rcnn_product_unit(const rcnn_value *value)
 rcnn_status rcnn_product_numbers_make(const rcnn_graph *graph, const rcnn_op *op, const float *weight_scale, float unit,
                                       rcnn_product_numbers *out, rcnn_error *err)
 {
-    const size_t count = (size_t)op->w.out;
+    const size_t count = (size_t)rcnn_product_panels(op->w.out) * RCNN_PRODUCT_PANEL;
     const float factor = rcnn_product_unit(&graph->values[op->input[0]]) / unit;
     float *arrays = rcnn_malloc_aligned(2 * count * sizeof *arrays);
     if (!arrays) {
@@ -65,7 +65,7 @@ rcnn_status rcnn_product_numbers_make(const rcnn_graph *graph, const rcnn_op *op
     }
     for (size_t o = 0; o < count; o++) {
         arrays[o] = weight_scale[o] * factor;
-        arrays[count + o] = op->w.bias[o] / unit;
+        arrays[count + o] = o < (size_t)op->w.out ? op->w.bias[o] / unit : 0;
     }
     const bool conv = op->kind == RCNN_OP_CONV, fc = op->kind == RCNN_OP_FC;
     *out = (rcnn_product_numbers){.arrays = arrays,

@@ -35,6 +35,12 @@ typedef struct rcnn_product_job {
     bool add; /* to what `sums` hold */
 } rcnn_product_job;
 
+/* Panels for so many outputs. */
+static inline int32_t rcnn_product_panels(int32_t out)
+{
+    return (out + RCNN_PRODUCT_PANEL - 1) / RCNN_PRODUCT_PANEL;
+}
+
 typedef struct rcnn_product_body {
     rcnn_dtype features, weights; /* F32 and F32, BF16 and BF16, or U8 and I8   */
     int32_t rows;                 /* that `multiply` makes at once, at the most */
@@ -59,7 +65,7 @@ extern const rcnn_product_body rcnn_product_vnni;   /* only with RCNN_CPU_VNNI_B
 const rcnn_product_body *rcnn_product_choose(const rcnn_backend *backend, rcnn_dtype features);
 
 /* The numbers of a CONV, FC or DECONV whose weights are in panels of these scales: what stands in `store`, with the arrays for
- * all outputs. unit: of the stored outputs, 1 for floats. MEMORY. */
+ * all outputs of whole panels. unit: of the stored outputs, 1 for floats. MEMORY. */
 typedef struct rcnn_product_numbers {
     rcnn_product_store store;
     float *arrays; /* behind store's pointers; owned */

@@ -4,12 +4,15 @@
  * A thread takes a block of tiles, gathers their transformed inputs (49 matrices, 0.35 MB at 256 channels: they stay in its
  * second-level cache), and for 64 output channels at a time multiplies and scatters, so that the sums never leave that
  * cache either. The filters pass by once a block. Where there are too few blocks to go round, the inputs of all are gathered
- * first, and threads then take pieces of 64 output channels of a block. */
+ * first, and threads then take pieces of 64 output channels of a block.
+ *
+ * What follows (follow.h) takes the outputs of a block, 64 channels at a time, from a buffer that the tiles are scattered to. */
 #include "backend/cpu/winograd.h"
 
 #include <string.h>
 
 #include "backend/cpu/elements.h"
+#include "backend/cpu/follow.h"
 #include "backend/cpu/panels.h"
 #include "backend/cpu/winograd_tiles.h"
 #include "base/memory.h"
@@ -34,15 +37,19 @@ typedef struct winograd_kernel {
     rcnn_tensor_desc src_desc, dst_desc;
     int32_t images; /* length of rows */
     rcnn_product_numbers numbers;
-    void *zeros;                  /* [in]: the inputs outside of the map; owned */
-    int32_t panels;               /* of all output channels */
-    int32_t block_tiles;          /* of a block, at the most */
-    size_t input_stride;          /* elements from one product's transformed inputs to the next's */
-    size_t sums_stride;           /* floats from one product's sums to the next's */
-    size_t panel_stride;          /* and from one panel's */
-    size_t block_bytes;           /* transformed inputs of a block */
-    size_t squares_bytes;         /* of a thread: where the tiles of its block are */
-    size_t sums_bytes, own_bytes; /* of a thread: its sums; with both a sink for outputs outside of the map */
+    void *zeros;                   /* [in]: the inputs outside of the map; owned */
+    int32_t panels;                /* of all output channels */
+    int32_t block_tiles;           /* of a block, at the most */
+    size_t input_stride;           /* elements from one product's transformed inputs to the next's */
+    size_t sums_stride;            /* floats from one product's sums to the next's */
+    size_t panel_stride;           /* and from one panel's */
+    size_t block_bytes;            /* transformed inputs of a block */
+    size_t squares_bytes;          /* of a thread: where the tiles of its block are */
+    size_t sums_bytes, sink_bytes; /* of a thread: its sums, and where outputs outside of the map go */
+    size_t own_bytes;              /* of a thread: with all of these, and what is below when something follows */
+    bool followed;
+    rcnn_follow follow;
+    size_t pixels_bytes; /* of a thread: 64 channels of a block's outputs; their products' sums come behind */
 } winograd_kernel;
 
 /* One call. */
@@ -61,6 +68,8 @@ typedef struct winograd_own {
     rcnn_square *squares;
     float *sums;
     void *sink;
+    void *pixels;    /* [block_tiles][OUT * OUT][PIECE] of outputs that something follows */
+    float *products; /* [block_tiles][OUT * OUT][PANEL] of what follows */
 } winograd_own;
 
 /* ------------------------------------------------------------- one tile */
@@ -90,7 +99,26 @@ static void fetch_ahead(const char *pixel, size_t tile_bytes, size_t bytes)
     }
 }
 
-/* Outputs of channels first .. first+count-1 from the sums of one tile. */
+/* A pixel of a tile's outputs in the map, RCNN_NO_PIXEL outside of it. */
+static size_t output_of(const rcnn_square *square, int32_t i)
+{
+    const size_t row = square->row[1 + i / OUT], column = square->column[1 + i % OUT];
+    return row == RCNN_NO_PIXEL || column == RCNN_NO_PIXEL ? RCNN_NO_PIXEL : row + column;
+}
+
+/* Outputs of channels first .. first+count-1 from the sums of one tile, to the buffer of what follows. */
+static void scatter_aside(const winograd_kernel *k, int32_t tile, const float *sums, int32_t first, int32_t count,
+                          void *pixels)
+{
+    void *pixel[OUT * OUT];
+    const rcnn_product_store how = rcnn_product_store_at(&k->numbers, first);
+    for (int32_t i = 0; i < OUT * OUT; i++) {
+        pixel[i] = rcnn_cpu_to(how.dst, pixels, (size_t)(tile * OUT * OUT + i) * PIECE);
+    }
+    k->body->scatter(&how, sums, k->sums_stride, k->panel_stride, count, NULL, pixel);
+}
+
+/* The same to the map. */
 static void scatter_tile(const winograd_kernel *k, const winograd_run *run, const rcnn_square *square,
                          const float *sums, int32_t first, int32_t count, void *sink)
 {
@@ -100,9 +128,9 @@ static void scatter_tile(const winograd_kernel *k, const winograd_run *run, cons
     const rcnn_product_store how = rcnn_product_store_at(&k->numbers, first);
     const size_t size = rcnn_cpu_element_bytes(how.dst);
     for (int32_t i = 0; i < OUT * OUT; i++) {
-        const size_t row = square->row[1 + i / OUT], column = square->column[1 + i % OUT];
-        const bool outside = row == RCNN_NO_PIXEL || column == RCNN_NO_PIXEL;
-        const size_t element = (row + column) * channels + (size_t)first;
+        const size_t at = output_of(square, i);
+        const bool outside = at == RCNN_NO_PIXEL;
+        const size_t element = at * channels + (size_t)first;
         pixel[i] = outside ? sink : rcnn_cpu_to(how.dst, run->dst, element);
         fetch_ahead(pixel[i], OUT * channels * size, (size_t)count * size);
         residual[i] = outside || !run->residual ? sink : rcnn_cpu_at(how.residual, run->residual, element);
@@ -126,9 +154,12 @@ static int32_t length_of(const winograd_run *run, int64_t block)
 static winograd_own own_of(const winograd_kernel *k, const winograd_run *run)
 {
     char *own = run->own + (size_t)rcnn_thread_index() * k->own_bytes;
-    return (winograd_own){.squares = (rcnn_square *)(void *)own,
-                          .sums = (float *)(void *)(own + k->squares_bytes),
-                          .sink = own + k->squares_bytes + k->sums_bytes};
+    return (winograd_own){
+        .squares = (rcnn_square *)(void *)own,
+        .sums = (float *)(void *)(own + k->squares_bytes),
+        .sink = own + k->squares_bytes + k->sums_bytes,
+        .pixels = own + k->squares_bytes + k->sums_bytes + k->sink_bytes,
+        .products = (float *)(void *)(own + k->squares_bytes + k->sums_bytes + k->sink_bytes + k->pixels_bytes)};
 }
 
 static void find_squares(const winograd_run *run, int64_t block, rcnn_square *squares)
@@ -174,7 +205,29 @@ static void make_piece(const winograd_kernel *k, const winograd_run *run, int64_
         }
     }
     for (int32_t t = 0; t < length; t++) {
-        scatter_tile(k, run, &own->squares[t], own->sums + (size_t)t * PANEL, first * PANEL, panels * PANEL, own->sink);
+        const float *sums = own->sums + (size_t)t * PANEL;
+        if (k->followed) {
+            scatter_aside(k, t, sums, first * PANEL, panels * PANEL, own->pixels);
+        } else {
+            scatter_tile(k, run, &own->squares[t], sums, first * PANEL, panels * PANEL, own->sink);
+        }
+    }
+    if (k->followed) {
+        rcnn_follow_multiply(&k->follow, own->pixels, PIECE, length * OUT * OUT, first * PANEL, panels * PANEL,
+                             own->products);
+    }
+}
+
+/* Outputs of what follows a block. */
+static void store_following(const winograd_kernel *k, const winograd_run *run, int32_t length, const winograd_own *own)
+{
+    for (int32_t t = 0; t < length; t++) {
+        size_t at[OUT * OUT];
+        for (int32_t i = 0; i < OUT * OUT; i++) {
+            at[i] = output_of(&own->squares[t], i);
+        }
+        rcnn_follow_store(&k->follow, own->products + (size_t)t * OUT * OUT * PANEL, OUT * OUT, at,
+                          (float *)(void *)run->dst);
     }
 }
 
@@ -192,6 +245,9 @@ static void run_by_block(const winograd_kernel *k, const winograd_run *run)
         }
         for (int32_t panel = 0; panel < k->panels; panel += PIECE / PANEL) {
             make_piece(k, run, block, inputs, panel, &own);
+        }
+        if (k->followed) {
+            store_following(k, run, length_of(run, block), &own);
         }
     }
 }
@@ -250,7 +306,7 @@ static rcnn_status winograd_enqueue(rcnn_kernel *kernel, const rcnn_args *args, 
     const winograd_kernel *k = (const winograd_kernel *)kernel;
     winograd_run run = {.src = args->value[k->src],
                         .residual = k->residual == RCNN_NO_VALUE ? NULL : args->value[k->residual],
-                        .dst = args->value[k->dst]};
+                        .dst = args->value[k->followed ? k->follow.dst : k->dst]};
     lay_out(k, k->rows == RCNN_NO_VALUE ? NULL : args->value[k->rows], &run.sheets);
     run.own = args->scratch;
     run.inputs = run.own + (size_t)rcnn_cpu_threads(k->backend) * k->own_bytes;
@@ -303,6 +359,29 @@ const rcnn_winograd_body *rcnn_winograd_choose(const rcnn_backend *backend, cons
     return fits ? body_of(rcnn_product_choose(backend, src == RCNN_F32 ? RCNN_F32 : RCNN_BF16)) : NULL;
 }
 
+static int32_t block_tiles_of(const rcnn_winograd_body *body, int32_t channels)
+{
+    return body->block_tiles * (channels < USUAL ? USUAL / channels : 1);
+}
+
+/* Tiles of a map where no two share one. */
+static int64_t tiles_of(const rcnn_tensor_desc *desc)
+{
+    return (int64_t)desc->dim[0] * ((desc->dim[1] + OUT - 1) / OUT) * ((desc->dim[2] + OUT - 1) / OUT);
+}
+
+int32_t rcnn_winograd_match(const rcnn_backend *backend, const rcnn_graph *graph, int32_t first)
+{
+    const rcnn_op *op = &graph->ops[first];
+    if (op->kind != RCNN_OP_CONV || op->rows != RCNN_NO_VALUE || op->u.conv.residual ||
+        !rcnn_follow_fits(backend, graph, first)) {
+        return 0;
+    }
+    const rcnn_winograd_body *body = rcnn_winograd_choose(backend, graph, op);
+    const int64_t enough = (int64_t)FEW * rcnn_cpu_threads(backend);
+    return body && tiles_of(&graph->values[op->output[0]].desc) > (enough - 1) * block_tiles_of(body, op->w.in) ? 2 : 0;
+}
+
 /* ------------------------------------------------------------- filters */
 
 #define KERNEL 3
@@ -351,6 +430,9 @@ static void winograd_release(rcnn_kernel *kernel)
     winograd_kernel *k = (winograd_kernel *)kernel;
     rcnn_panels_put(k->backend, k->filters);
     rcnn_product_numbers_free(&k->numbers);
+    if (k->followed) {
+        rcnn_follow_release(&k->follow);
+    }
     rcnn_free(k->zeros);
     rcnn_free(k);
 }
@@ -361,7 +443,7 @@ static size_t fill_sizes(winograd_kernel *k)
     const rcnn_winograd_body *body = k->body;
     const int64_t threads = rcnn_cpu_threads(k->backend);
     const int32_t channels = k->src_desc.dim[3];
-    k->block_tiles = body->block_tiles * (channels < USUAL ? USUAL / channels : 1);
+    k->block_tiles = block_tiles_of(body, channels);
     const size_t tiles = (size_t)k->block_tiles;
     const size_t element = rcnn_cpu_element_bytes(body->product->features);
     k->panels = k->dst_desc.dim[3] / PANEL;
@@ -371,10 +453,14 @@ static size_t fill_sizes(winograd_kernel *k)
     k->block_bytes = rcnn_aligned_size(PRODUCTS * k->input_stride * element);
     k->squares_bytes = rcnn_aligned_size(tiles * sizeof(rcnn_square));
     k->sums_bytes = rcnn_aligned_size(PRODUCTS * k->sums_stride * sizeof(float));
-    k->own_bytes = k->squares_bytes + k->sums_bytes + rcnn_aligned_size(PIECE * sizeof(float));
+    k->sink_bytes = rcnn_aligned_size(PIECE * sizeof(float));
+    k->own_bytes = k->squares_bytes + k->sums_bytes + k->sink_bytes;
+    if (k->followed) {
+        k->pixels_bytes = rcnn_aligned_size(tiles * OUT * OUT * PIECE * rcnn_cpu_element_bytes(k->dst_desc.dtype));
+        k->own_bytes += k->pixels_bytes + rcnn_aligned_size(tiles * OUT * OUT * PANEL * sizeof(float));
+    }
     /* as many as there are when no two maps share a tile; gathered first are few */
-    const int64_t tiles_y = (k->dst_desc.dim[1] + OUT - 1) / OUT, tiles_x = (k->dst_desc.dim[2] + OUT - 1) / OUT;
-    const int64_t most = blocks_of(k, k->src_desc.dim[0] * tiles_y * tiles_x);
+    const int64_t most = blocks_of(k, tiles_of(&k->dst_desc));
     const int64_t first = most < FEW * threads ? most : FEW * threads;
     return (size_t)threads * k->own_bytes + (size_t)(first > threads ? first : threads) * k->block_bytes;
 }
@@ -400,8 +486,10 @@ static rcnn_status prepare(winograd_kernel *k, const rcnn_graph *graph, const rc
                                      rcnn_product_unit(&graph->values[op->output[0]]), &k->numbers, err);
 }
 
-rcnn_status rcnn_winograd_prepare(rcnn_backend *backend, const rcnn_winograd_body *body, const rcnn_graph *graph,
-                                  const rcnn_op *op, rcnn_kernel **out, size_t *scratch_bytes, rcnn_error *err)
+/* follow: the op that does, or NULL. */
+static rcnn_status prepare_with(rcnn_backend *backend, const rcnn_winograd_body *body, const rcnn_graph *graph,
+                                const rcnn_op *op, const rcnn_op *follow, rcnn_kernel **out, size_t *scratch_bytes,
+                                rcnn_error *err)
 {
     winograd_kernel *k = rcnn_calloc(1, sizeof *k);
     if (!k) {
@@ -411,6 +499,10 @@ rcnn_status rcnn_winograd_prepare(rcnn_backend *backend, const rcnn_winograd_bod
     k->backend = backend;
     k->body = body;
     rcnn_status status = prepare(k, graph, op, err);
+    if (status == RCNN_OK && follow) {
+        k->followed = true;
+        status = rcnn_follow_prepare(backend, graph, follow, &k->follow, err);
+    }
     if (status != RCNN_OK) {
         winograd_release(&k->head);
         return status;
@@ -418,4 +510,17 @@ rcnn_status rcnn_winograd_prepare(rcnn_backend *backend, const rcnn_winograd_bod
     *scratch_bytes = fill_sizes(k);
     *out = &k->head;
     return RCNN_OK;
+}
+
+rcnn_status rcnn_winograd_prepare(rcnn_backend *backend, const rcnn_winograd_body *body, const rcnn_graph *graph,
+                                  const rcnn_op *op, rcnn_kernel **out, size_t *scratch_bytes, rcnn_error *err)
+{
+    return prepare_with(backend, body, graph, op, NULL, out, scratch_bytes, err);
+}
+
+rcnn_status rcnn_winograd_prepare_pair(rcnn_backend *backend, const rcnn_graph *graph, int32_t first, rcnn_kernel **out,
+                                       size_t *scratch_bytes, rcnn_error *err)
+{
+    const rcnn_op *op = &graph->ops[first];
+    return prepare_with(backend, rcnn_winograd_choose(backend, graph, op), graph, op, op + 1, out, scratch_bytes, err);
 }
