@@ -92,6 +92,7 @@ static const op_case CONV_CASES[] = {
     CONV("1x1 64-32 residual batch 3", 3, 3, 3, 64, 32, 1, 1, 0, 1, 0, 1),
     CONV("1x1 96-64 residual whole blocks", 1, 6, 7, 96, 64, 1, 1, 0, 1, 0, 1),
     CONV("1x1 32-32 residual many pixels", 1, 25, 27, 32, 32, 1, 1, 0, 1, 1, 1),
+    CONV("1x1 256-64, in BF16 alone", 1, 5, 7, 256, 64, 1, 1, 0, 1, 1, 0),
     CONV_ROWS("1x1 32-32 residual packed rows", 6, 3, 3, 32, 32, 1, 1, 0, 1, 1, 1, 2, {2, 1}),
     CONV_ROWS("1x1 32-32 residual packed rows none", 6, 3, 3, 32, 32, 1, 1, 0, 1, 1, 1, 2, {0, 0}),
     CONV_LARGE("stem 800x1344", 1, 800, 1344, 3, 64, 7, 2, 3, 1, 1, 0),
@@ -217,6 +218,10 @@ static const op_case FC_CASES[] = {
     FC("rows none", 10, 0, 16, 16, 1, 2, {0, 0}),
     FC("rows one", 10, 0, 16, 405, 0, 2, {0, 1}),
     FC("rows full", 12, 0, 64, 10, 0, 3, {4, 4, 4}),
+    /* by the cpu backend's own product, rows as a whole and in chunks */
+    FC("64-32", 5, 0, 64, 32, 1, 0, {0}),
+    FC("7x7 bins 64-96, rows of 2 images", 40, 7, 49 * 64, 96, 1, 2, {17, 20}),
+    FC("4096-64, one row", 3, 0, 4096, 64, 0, 1, {1}),
     CASE_LARGE(build_fc, fc_params, "box fc0, 1000 rows", 1000, 7, 12544, 1024, 1, 1, {1000}),
     CASE_LARGE(build_fc, fc_params, "box fc0, 123 of 1000 rows", 1000, 7, 12544, 1024, 1, 1, {123}),
     CASE_LARGE(build_fc, fc_params, "box pred, 1000 rows", 1000, 0, 1024, 401, 0, 1, {1000}),

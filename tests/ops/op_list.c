@@ -69,12 +69,12 @@ static bool fits_winograd(const rcnn_op *op)
            op->u.conv.pad == 1 && op->u.conv.groups == 1 && op->w.in % 32 == 0 && op->w.out % 32 == 0;
 }
 
-/* Whether it chooses its own product, as src/backend/cpu/conv_1x1.h has it. */
+/* Whether it chooses its own product in some type, as src/backend/cpu/dense.h has it. */
 static bool fits_product(const rcnn_op *op)
 {
-    return op->kind == RCNN_OP_CONV && op->w.kh == 1 && op->w.kw == 1 && op->u.conv.stride == 1 &&
-           op->u.conv.pad == 0 && op->u.conv.groups == 1 && op->u.conv.residual && op->w.in % 32 == 0 &&
-           op->w.in <= 2048 && op->w.out % 32 == 0;
+    const bool point = op->kind == RCNN_OP_CONV && op->w.kh == 1 && op->w.kw == 1 && op->u.conv.stride == 1 &&
+                       op->u.conv.pad == 0 && op->u.conv.groups == 1;
+    return (point || op->kind == RCNN_OP_FC) && op->w.in % 32 == 0 && op->w.out % 32 == 0;
 }
 
 /* --------------------------------------------------------------- running */

@@ -204,7 +204,6 @@ static const piece PIECES[] = {
     {"rpn heads", build_rpn_heads, {1, 12, 16, 64}, false},
     {"rpn heads odd, batch 2", build_rpn_heads, {2, 9, 7, 32}, false},
     {"rpn heads, large", build_rpn_heads, {1, 25, 34, 256}, true},
-    {"rpn heads with tiles enough for the predictions to follow at once", build_rpn_heads, {1, 50, 50, 256}, true},
     {"mask head", build_mask_head, {1, 9, 3, 16, 8, 4}, false},
     {"mask head, 2 images", build_mask_head, {2, 6, 6, 8, 80, 4}, false},
     {"mask head, one convolution", build_mask_head, {1, 3, 3, 16, 1, 1}, false},

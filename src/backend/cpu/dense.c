@@ -35,8 +35,9 @@ typedef struct dense_kernel {
 typedef struct dense_run {
     const void *src, *residual; /* residual NULL when there is none */
     void *dst;
-    int64_t rows, length; /* of a block but the last, which may have fewer */
-    char *own;            /* one a thread */
+    int64_t rows, blocks, length; /* length: rows of a block but the last, which may have fewer */
+    int64_t groups;               /* of panels, which threads take for themselves */
+    char *own;                    /* one a thread */
 } dense_run;
 
 static int64_t least(int64_t a, int64_t b)
@@ -88,30 +89,34 @@ static void make_outputs(const dense_kernel *k, const dense_run *run, int64_t fi
     }
 }
 
-static void make_block(const dense_kernel *k, const dense_run *run, int64_t first, int32_t length)
+/* Panels first_panel .. end_panel-1 of the rows first .. first+length-1. */
+static void make_block(const dense_kernel *k, const dense_run *run, int64_t first, int32_t length, int32_t first_panel,
+                       int32_t end_panel)
 {
     float few[RCNN_PRODUCT_ROWS_MAX * PANEL];
     float *many = (float *)(void *)(run->own + (size_t)rcnn_thread_index() * k->own_bytes);
     for (int32_t chunk = 0; chunk < k->chunks; chunk++) {
-        for (int32_t panel = 0; panel < k->out / PANEL; panel++) {
+        for (int32_t panel = first_panel; panel < end_panel; panel++) {
             make_outputs(k, run, first, length, panel, chunk,
                          k->chunks > 1 ? many + (size_t)panel * (size_t)length * PANEL : few);
         }
     }
 }
 
-/* Rows of a block: about as many in all of them, and as many blocks for every thread where there are few. */
-static int64_t length_of(const dense_kernel *k, int64_t rows)
+/* Blocks of about as many rows, as many for every thread where there are few. Weights of rows in chunks are too many to pass by
+ * more often than they must: where their blocks do not go round, threads share one by its panels. */
+static void cut(const dense_kernel *k, dense_run *run)
 {
-    const int64_t threads = rcnn_cpu_threads(k->backend);
+    const int64_t threads = rcnn_cpu_threads(k->backend), panels = k->out / PANEL;
     const int64_t step = k->body->rows, most = k->steps * step;
-    int64_t blocks = (rows + most - 1) / most;
-    if (blocks < FEW * threads) {
-        const int64_t steps = (rows + step - 1) / step;
-        const int64_t wanted = k->chunks > 1 ? blocks : least(FEW * threads, steps);
+    int64_t blocks = (run->rows + most - 1) / most;
+    run->groups = k->chunks > 1 && blocks < threads ? least((threads + blocks - 1) / blocks, panels) : 1;
+    if (run->groups == 1 && blocks < FEW * threads) {
+        const int64_t wanted = k->chunks > 1 ? blocks : least(FEW * threads, (run->rows + step - 1) / step);
         blocks = (wanted + threads - 1) / threads * threads;
     }
-    return (rows + blocks - 1) / blocks;
+    run->length = (run->rows + blocks - 1) / blocks;
+    run->blocks = (run->rows + run->length - 1) / run->length;
 }
 
 static rcnn_status dense_enqueue(rcnn_kernel *kernel, const rcnn_args *args, rcnn_error *err)
@@ -119,6 +124,7 @@ static rcnn_status dense_enqueue(rcnn_kernel *kernel, const rcnn_args *args, rcn
     (void)err;
     const dense_kernel *k = (const dense_kernel *)kernel;
     const int32_t live = k->rows == RCNN_NO_VALUE ? k->entries : rcnn_cpu_live_rows(args->value[k->rows], k->images);
+    const int64_t panels = k->out / PANEL;
     dense_run run = {.src = args->value[k->src],
                      .residual = k->residual == RCNN_NO_VALUE ? NULL : args->value[k->residual],
                      .dst = args->value[k->dst],
@@ -127,10 +133,12 @@ static rcnn_status dense_enqueue(rcnn_kernel *kernel, const rcnn_args *args, rcn
     if (run.rows == 0) {
         return RCNN_OK;
     }
-    run.length = length_of(k, run.rows);
+    cut(k, &run);
 #pragma omp parallel for schedule(dynamic)
-    for (int64_t first = 0; first < run.rows; first += run.length) {
-        make_block(k, &run, first, (int32_t)least(run.length, run.rows - first));
+    for (int64_t item = 0; item < run.blocks * run.groups; item++) {
+        const int64_t first = item / run.groups * run.length, group = item % run.groups;
+        make_block(k, &run, first, (int32_t)least(run.length, run.rows - first), (int32_t)(group * panels / run.groups),
+                   (int32_t)((group + 1) * panels / run.groups));
     }
     return RCNN_OK;
 }

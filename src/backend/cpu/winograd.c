@@ -291,12 +291,12 @@ static int64_t blocks_of(const winograd_kernel *k, int64_t tiles)
     return (tiles + k->block_tiles - 1) / k->block_tiles;
 }
 
-/* Blocks of about as many tiles, as many for every thread. */
+/* Blocks of about as many tiles, as many for every thread. What follows needs all channels of a block in one thread. */
 static void cut(const winograd_kernel *k, winograd_run *run)
 {
     const int64_t threads = rcnn_cpu_threads(k->backend);
     const int64_t blocks = blocks_of(k, run->sheets.tiles);
-    run->gather_first = blocks < FEW * threads;
+    run->gather_first = blocks < FEW * threads && !k->followed;
     run->blocks = run->gather_first ? blocks : (blocks + threads - 1) / threads * threads;
 }
 
@@ -359,17 +359,6 @@ const rcnn_winograd_body *rcnn_winograd_choose(const rcnn_backend *backend, cons
     return fits ? body_of(rcnn_product_choose(backend, src == RCNN_F32 ? RCNN_F32 : RCNN_BF16)) : NULL;
 }
 
-static int32_t block_tiles_of(const rcnn_winograd_body *body, int32_t channels)
-{
-    return body->block_tiles * (channels < USUAL ? USUAL / channels : 1);
-}
-
-/* Tiles of a map where no two share one. */
-static int64_t tiles_of(const rcnn_tensor_desc *desc)
-{
-    return (int64_t)desc->dim[0] * ((desc->dim[1] + OUT - 1) / OUT) * ((desc->dim[2] + OUT - 1) / OUT);
-}
-
 int32_t rcnn_winograd_match(const rcnn_backend *backend, const rcnn_graph *graph, int32_t first)
 {
     const rcnn_op *op = &graph->ops[first];
@@ -377,9 +366,7 @@ int32_t rcnn_winograd_match(const rcnn_backend *backend, const rcnn_graph *graph
         !rcnn_follow_fits(backend, graph, first)) {
         return 0;
     }
-    const rcnn_winograd_body *body = rcnn_winograd_choose(backend, graph, op);
-    const int64_t enough = (int64_t)FEW * rcnn_cpu_threads(backend);
-    return body && tiles_of(&graph->values[op->output[0]].desc) > (enough - 1) * block_tiles_of(body, op->w.in) ? 2 : 0;
+    return rcnn_winograd_choose(backend, graph, op) ? 2 : 0;
 }
 
 /* ------------------------------------------------------------- filters */
@@ -443,7 +430,7 @@ static size_t fill_sizes(winograd_kernel *k)
     const rcnn_winograd_body *body = k->body;
     const int64_t threads = rcnn_cpu_threads(k->backend);
     const int32_t channels = k->src_desc.dim[3];
-    k->block_tiles = block_tiles_of(body, channels);
+    k->block_tiles = body->block_tiles * (channels < USUAL ? USUAL / channels : 1);
     const size_t tiles = (size_t)k->block_tiles;
     const size_t element = rcnn_cpu_element_bytes(body->product->features);
     k->panels = k->dst_desc.dim[3] / PANEL;
@@ -460,7 +447,8 @@ static size_t fill_sizes(winograd_kernel *k)
         k->own_bytes += k->pixels_bytes + rcnn_aligned_size(tiles * OUT * OUT * PANEL * sizeof(float));
     }
     /* as many as there are when no two maps share a tile; gathered first are few */
-    const int64_t most = blocks_of(k, tiles_of(&k->dst_desc));
+    const int64_t tiles_y = (k->dst_desc.dim[1] + OUT - 1) / OUT, tiles_x = (k->dst_desc.dim[2] + OUT - 1) / OUT;
+    const int64_t most = k->followed ? 0 : blocks_of(k, k->src_desc.dim[0] * tiles_y * tiles_x);
     const int64_t first = most < FEW * threads ? most : FEW * threads;
     return (size_t)threads * k->own_bytes + (size_t)(first > threads ? first : threads) * k->block_bytes;
 }

@@ -45,8 +45,7 @@ const rcnn_winograd_body *rcnn_winograd_choose(const rcnn_backend *backend, cons
 rcnn_status rcnn_winograd_prepare(rcnn_backend *backend, const rcnn_winograd_body *body, const rcnn_graph *graph,
                                   const rcnn_op *op, rcnn_kernel **out, size_t *scratch_bytes, rcnn_error *err);
 
-/* 2 when ops first and first+1 are a CONV for these bodies, on a map with tiles enough for all threads, and one that may
- * follow it (follow.h); else 0. */
+/* 2 when ops first and first+1 are a CONV for these bodies and one that may follow it (follow.h); else 0. */
 int32_t rcnn_winograd_match(const rcnn_backend *backend, const rcnn_graph *graph, int32_t first);
 /* Of the two ops; as rcnn_cpu_prepare_conv. */
 rcnn_status rcnn_winograd_prepare_pair(rcnn_backend *backend, const rcnn_graph *graph, int32_t first, rcnn_kernel **out,
