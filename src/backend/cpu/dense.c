@@ -63,7 +63,7 @@ static void finish_rows(const dense_kernel *k, const dense_run *run, int64_t fir
                     rcnn_cpu_to(how.dst, run->dst, at), (size_t)k->out);
 }
 
-/* One panel of outputs from a chunk of the rows first .. first+length-1, in steps of about as many. sums: the panel's, of all
+/* One panel of outputs from a chunk of the rows first .. first+length-1, in steps of about as many. sums: the panel's of all
  * these rows, or when there is one chunk of one step. */
 static void make_outputs(const dense_kernel *k, const dense_run *run, int64_t first, int32_t length, int32_t panel,
                          int32_t chunk, float *sums)
@@ -93,7 +93,7 @@ static void make_outputs(const dense_kernel *k, const dense_run *run, int64_t fi
 static void make_block(const dense_kernel *k, const dense_run *run, int64_t first, int32_t length, int32_t first_panel,
                        int32_t end_panel)
 {
-    float few[RCNN_PRODUCT_ROWS_MAX * PANEL];
+    float few[RCNN_PRODUCT_ROWS_MAX * PANEL] = {0};
     float *many = (float *)(void *)(run->own + (size_t)rcnn_thread_index() * k->own_bytes);
     for (int32_t chunk = 0; chunk < k->chunks; chunk++) {
         for (int32_t panel = first_panel; panel < end_panel; panel++) {
