@@ -156,11 +156,22 @@ static bool is_faster(const rcnn_graph *graph, const rcnn_op *op)
     return graph->values[op->input[0]].desc.dtype == RCNN_BF16 && op->w.in >= FASTER_FROM && op->w.in <= FASTER_TO;
 }
 
+/* A product of bytes and a residual of another kind: oneDNN writes floats, which are added and stored after it. */
+static bool is_mixed(const rcnn_graph *graph, const rcnn_op *op)
+{
+    const rcnn_dtype residual = op->u.conv.residual ? graph->values[op->input[1]].desc.dtype : RCNN_U8;
+    return graph->values[op->input[0]].desc.dtype == RCNN_U8 && residual != RCNN_U8 && residual != RCNN_I8;
+}
+
 const rcnn_product_body *rcnn_dense_choose_conv(const rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op)
 {
     const bool wanted = op->w.kh == 1 && op->w.kw == 1 && op->u.conv.stride == 1 && op->u.conv.pad == 0 &&
                         op->u.conv.groups == 1 && fits(op) && (op->u.conv.residual || is_faster(graph, op));
-    return wanted ? rcnn_product_choose(backend, graph->values[op->input[0]].desc.dtype) : NULL;
+    if (!wanted) {
+        return NULL;
+    }
+    const rcnn_dtype src = graph->values[op->input[0]].desc.dtype;
+    return is_mixed(graph, op) ? rcnn_product_find(backend, src) : rcnn_product_choose(backend, src);
 }
 
 const rcnn_product_body *rcnn_dense_choose_fc(const rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op)

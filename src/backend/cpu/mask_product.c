@@ -100,7 +100,7 @@ const rcnn_product_body *rcnn_mask_product_choose(const rcnn_backend *backend, c
                                                   const rcnn_op *op)
 {
     const bool fits = op->w.kh == 2 && op->w.kw == 2 && op->w.in % RCNN_PRODUCT_CHANNELS == 0 && op->w.out % PANEL == 0;
-    return fits ? rcnn_product_choose(backend, graph->values[op->input[0]].desc.dtype) : NULL;
+    return fits ? rcnn_product_find(backend, graph->values[op->input[0]].desc.dtype) : NULL;
 }
 
 /* Weights of the model are [in][out][2][2]. */

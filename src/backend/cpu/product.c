@@ -8,9 +8,9 @@
 #include "base/memory.h"
 
 #if RCNN_CPU_BF16_BODY || RCNN_CPU_VNNI_BODY
-static const rcnn_product_body *if_better(const rcnn_backend *backend, int supported, const rcnn_product_body *body)
+static const rcnn_product_body *if_there(const rcnn_backend *backend, int supported, const rcnn_product_body *body)
 {
-    return rcnn_cpu_isa_of(backend) == RCNN_CPU_AVX512 && supported && !rcnn_onednn_has_amx() ? body : NULL;
+    return rcnn_cpu_isa_of(backend) == RCNN_CPU_AVX512 && supported ? body : NULL;
 }
 #endif
 
@@ -23,14 +23,19 @@ static bool is_wanted(void)
 
 const rcnn_product_body *rcnn_product_choose(const rcnn_backend *backend, rcnn_dtype features)
 {
+    return features != RCNN_F32 && rcnn_onednn_has_amx() ? NULL : rcnn_product_find(backend, features);
+}
+
+const rcnn_product_body *rcnn_product_find(const rcnn_backend *backend, rcnn_dtype features)
+{
     switch (is_wanted() ? features : RCNN_I32) {
 #if RCNN_CPU_BF16_BODY
     case RCNN_BF16:
-        return if_better(backend, __builtin_cpu_supports("avx512bf16"), &rcnn_product_bf16);
+        return if_there(backend, __builtin_cpu_supports("avx512bf16"), &rcnn_product_bf16);
 #endif
 #if RCNN_CPU_VNNI_BODY
     case RCNN_U8:
-        return if_better(backend, __builtin_cpu_supports("avx512vnni"), &rcnn_product_vnni);
+        return if_there(backend, __builtin_cpu_supports("avx512vnni"), &rcnn_product_vnni);
 #endif
     case RCNN_F32:
 #if RCNN_CPU_AVX512_BODY

@@ -60,9 +60,11 @@ extern const rcnn_product_body rcnn_product_avx512; /* only with RCNN_CPU_AVX512
 extern const rcnn_product_body rcnn_product_bf16;   /* only with RCNN_CPU_BF16_BODY; wants AVX512-BF16    */
 extern const rcnn_product_body rcnn_product_vnni;   /* only with RCNN_CPU_VNNI_BODY; wants AVX512-VNNI    */
 
-/* The table for features of a type on this processor. NULL: there is none, or oneDNN is faster, as it is in BF16 and on
- * bytes where it has AMX. */
+/* The table for features of a type on this processor. NULL: there is none, or oneDNN's product is faster, as it is in BF16
+ * and on bytes where it has AMX. */
 const rcnn_product_body *rcnn_product_choose(const rcnn_backend *backend, rcnn_dtype features);
+/* The same, with AMX too: for ops where what oneDNN does around its product costs more than AMX saves. */
+const rcnn_product_body *rcnn_product_find(const rcnn_backend *backend, rcnn_dtype features);
 
 /* The numbers of a CONV, FC or DECONV whose weights are in panels of these scales: what stands in `store`, with the arrays for
  * all outputs of whole panels. unit: of the stored outputs, 1 for floats. MEMORY. */
