@@ -6,7 +6,8 @@
 #include "backend/cpu/onednn_conv.h"
 #include "base/memory.h"
 
-#define TAIL_ROWS 4 /* RoIs at a time: one of the row counts that DECONV is prepared for */
+#define TAIL_ROWS                                                                                                      \
+    16 /* RoIs at a time: one of the row counts that DECONV is prepared for; it packs its weights for each */
 
 typedef struct tail_kernel {
     rcnn_kernel head;
