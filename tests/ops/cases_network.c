@@ -76,7 +76,7 @@ static const op_case CONV_CASES[] = {
     CONV_ROWS("3x3 packed rows full", 6, 7, 7, 16, 16, 3, 1, 1, 1, 1, 0, 3, {2, 2, 2}),
     CONV_ROWS("3x3 packed rows none", 6, 7, 7, 16, 16, 3, 1, 1, 1, 1, 0, 2, {0, 0}),
     CONV_ROWS("3x3 packed rows, first image empty", 6, 7, 7, 16, 16, 3, 1, 1, 1, 1, 0, 2, {0, 3}),
-    /* by Winograd's filtering on the cpu backend: tiles of 5x5 outputs, panels of 32 channels */
+    /* by Winograd's filtering on the cpu backend: tiles of 5x5, 4x4 or with stride 2 3x3 outputs, panels of 32 channels */
     CONV("3x3 32-32 on one pixel", 1, 1, 1, 32, 32, 3, 1, 1, 1, 0, 0),
     CONV("3x3 32-32 one tile", 1, 4, 4, 32, 32, 3, 1, 1, 1, 1, 0),
     CONV("3x3 32-32 residual relu", 1, 5, 7, 32, 32, 3, 1, 1, 1, 1, 1),
@@ -86,6 +86,10 @@ static const op_case CONV_CASES[] = {
     CONV_ROWS("3x3 32-32 packed rows none", 4, 14, 14, 32, 32, 3, 1, 1, 1, 1, 0, 2, {0, 0}),
     CONV_ROWS("3x3 32-32 packed rows, first image empty", 4, 14, 14, 32, 32, 3, 1, 1, 1, 1, 0, 2, {0, 2}),
     CONV("3x3 32-32 many tiles", 1, 64, 72, 32, 32, 3, 1, 1, 1, 1, 0),
+    CONV("3x3 32-32 stride 2 on one pixel", 1, 1, 1, 32, 32, 3, 2, 1, 1, 0, 0),
+    CONV("3x3 32-64 stride 2 even", 2, 12, 8, 32, 64, 3, 2, 1, 1, 1, 0),
+    CONV("3x3 64-32 stride 2 odd, residual", 1, 13, 5, 64, 32, 3, 2, 1, 1, 1, 1),
+    CONV_ROWS("3x3 32-32 stride 2 packed rows", 4, 14, 14, 32, 32, 3, 2, 1, 1, 1, 0, 2, {2, 1}),
     /* by the cpu backend's own product: 3 or 14 pixels at once, one to eight times that in a block */
     CONV("1x1 32-32 residual on one pixel", 1, 1, 1, 32, 32, 1, 1, 0, 1, 1, 1),
     CONV("1x1 32-64 residual relu", 1, 5, 7, 32, 64, 1, 1, 0, 1, 1, 1),

@@ -124,16 +124,16 @@ static void compare_float(difference *d, const tolerance *allowed, size_t elemen
     }
 }
 
-/* Winograd's filtering multiplies transformed features and filters, which BF16 cannot hold even where it holds what they
- * are made of. With features and filters drawn as here both are rounded to 8 bits, and the transform of
- * outputs enlarges that most in the corners of a tile, where the error's root mean square is 0.025 of results of order
- * 0.58, whatever the number of channels; 0.15 is 6 times it. */
+/* Winograd's filtering multiplies transformed features and filters, which neither BF16 nor bytes can hold even where they hold
+ * what those are made of. With features and filters drawn as here both are rounded to 8 bits, and the transform of outputs
+ * enlarges that most in the corners of a tile, where the error's root mean square is 0.025 of results of order 0.58, whatever
+ * the number of channels; 0.15 is 6 times it. */
 static tolerance allowed_for(const compared *c)
 {
     tolerance allowed = tolerance_of(c->test, c->type, c->float_output);
-    if (c->bf16_products) {
+    if (c->narrow) {
         allowed.absolute += 0.15f;
-        allowed.why = "factors rounded to BF16 after Winograd's transforms, 6 times the error's root mean square";
+        allowed.why = "factors rounded after Winograd's transforms, 6 times the error's root mean square";
     }
     return allowed;
 }

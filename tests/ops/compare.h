@@ -20,7 +20,7 @@ typedef struct compared {
     const one_op *test;
     one_op_type type;
     bool float_output;
-    bool bf16_products; /* of Winograd's filtering, see allowed_for */
+    bool narrow; /* products of Winograd's filtering, see allowed_for */
     void *const *got;
 } compared;
 

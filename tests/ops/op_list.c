@@ -36,7 +36,7 @@ typedef struct level {
     const char *mask;   /* RCNN_CPU_MASK, instruction sets; read when the backend is opened           */
     const char *method; /* RCNN_CPU_CONV, read when a convolution is prepared; NULL = not set         */
     bool own;           /* convolutions are the backend's own where one fits                          */
-    bool bf16_products; /* of features other than floats by Winograd's, where the processor has them  */
+    bool narrow;        /* products of features other than floats by Winograd's, where the processor has them */
 } level;
 
 static const level PLAIN_LEVEL = {.name = "", .mask = ""};
@@ -47,7 +47,7 @@ static const level CPU_LEVELS[] = {
     {.name = "avx2", .mask = "avx2", .method = "direct"},
     {.name = "avx512", .mask = "avx512", .method = "direct"},
     {.name = "avx2 own", .mask = "avx2", .own = true},
-    {.name = "avx512 own", .mask = "avx512", .own = true, .bf16_products = true},
+    {.name = "avx512 own", .mask = "avx512", .own = true, .narrow = true},
 };
 
 /* One case of one type; ref holds what every backend must give, or nothing. */
@@ -65,7 +65,7 @@ typedef struct subject {
 /* Whether the cpu backend chooses Winograd's filtering, as src/backend/cpu/winograd.h has it. */
 static bool fits_winograd(const rcnn_op *op)
 {
-    return op->kind == RCNN_OP_CONV && op->w.kh == 3 && op->w.kw == 3 && op->u.conv.stride == 1 &&
+    return op->kind == RCNN_OP_CONV && op->w.kh == 3 && op->w.kw == 3 && op->u.conv.stride <= 2 &&
            op->u.conv.pad == 1 && op->u.conv.groups == 1 && op->w.in % 32 == 0 && op->w.out % 32 == 0;
 }
 
@@ -123,8 +123,8 @@ static void check_run(const subject *s, const one_op_how *how, void *const *want
         return;
     }
     compared results = {.test = s->test, .type = how->type, .float_output = how->float_output, .got = run->result};
-    results.bf16_products =
-        s->level->bf16_products && fits_winograd(&s->test->op) && s->test->stored[s->test->op.input[0]] != RCNN_F32;
+    results.narrow =
+        s->level->narrow && fits_winograd(&s->test->op) && s->test->stored[s->test->op.input[0]] != RCNN_F32;
     compare_written(&results);
     if (want) {
         compare_results(&results, want);

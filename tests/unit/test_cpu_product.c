@@ -186,6 +186,43 @@ static void check_sums(const char *name, const factors *f, bool add)
     free(sums);
 }
 
+/* Sums of bytes in steps of their own for each row and output, from starts on; rounded three times. */
+static void check_steps(const char *name, const factors *f, uint64_t *seed)
+{
+    enum { START_MAX = 1 << 22 };
+    const size_t count = (size_t)f->rows * PANEL;
+    int32_t start[PANEL];
+    float column[PANEL], row[ROWS_MAX];
+    float *sums = array_of(RCNN_F32, count);
+    size_t wrong = 0;
+    for (size_t o = 0; o < PANEL; o++) {
+        start[o] = (int32_t)test_uniform(seed, -START_MAX, START_MAX);
+        column[o] = test_uniform(seed, 0.001f, 1);
+    }
+    for (int32_t r = 0; r < f->rows; r++) {
+        row[r] = test_uniform(seed, 0.001f, 1);
+    }
+    f->body->multiply(&(rcnn_product_job){.rows = f->rows,
+                                          .channels = f->channels,
+                                          .features = f->features,
+                                          .features_stride = f->stride,
+                                          .stretches = f->stretches,
+                                          .stretch_stride = f->stretch_stride,
+                                          .panel = f->panel,
+                                          .next = f->panel,
+                                          .sums = sums,
+                                          .steps = &(rcnn_product_steps){start, column, row}});
+    for (size_t i = 0; i < count; i++) {
+        double sizes;
+        const double sum = sum_of(f, i / PANEL, i % PANEL, &sizes) + start[i % PANEL];
+        const double want = sum * (double)column[i % PANEL] * (double)row[i / PANEL];
+        wrong += !(fabs((double)sums[i] - want) <= 0x1p-22 * fabs(want));
+    }
+    CHECK_MSG(wrong == 0, "%s, %d rows of %d x %d channels in steps: %zu sums", name, f->rows, f->stretches,
+              f->channels, wrong);
+    free(sums);
+}
+
 static void check_product(const named_body *with, int32_t rows, int32_t stretches, int32_t channels, int32_t gap,
                           uint64_t *seed)
 {
@@ -199,6 +236,9 @@ static void check_product(const named_body *with, int32_t rows, int32_t stretche
     }
     check_sums(with->name, &f, false);
     check_sums(with->name, &f, true);
+    if (body->features == RCNN_U8) {
+        check_steps(with->name, &f, seed);
+    }
     free_factors(&f);
 }
 
@@ -552,7 +592,7 @@ TEST(panels_hold_the_weights_of_the_recipe)
     layer l;
     make_layer(&l, 35);
     for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
-        rcnn_panels *panels = get(backend, &l, (rcnn_panels_recipe){MATRICES, IN, types[t], NULL});
+        rcnn_panels *panels = get(backend, &l, (rcnn_panels_recipe){MATRICES, IN, types[t], NULL, false});
         for (int32_t o = 0; panels && o < OUT; o++) {
             check_output(&l, panels, types[t], o);
         }
@@ -561,17 +601,55 @@ TEST(panels_hold_the_weights_of_the_recipe)
     rcnn_backend_cpu.close(backend);
 }
 
+/* Each output's largest weight of each matrix has the code 127, and starts are -128 times the sums of codes. */
+static void check_each(const layer *l, const rcnn_panels *panels, int32_t o, int32_t m)
+{
+    const rcnn_product_steps steps = rcnn_panels_steps_at(panels, o / PANEL, m);
+    const int8_t *panel = rcnn_panels_at(panels, o / PANEL, m);
+    const float scale = steps.column[o % PANEL];
+    int32_t sum = 0, largest = 0;
+    size_t wrong = 0;
+    for (int32_t i = 0; i < IN; i++) {
+        const size_t at = (size_t)((i / 4 * PANEL + o % PANEL) * 4 + i % 4);
+        wrong += !is_weight(RCNN_I8, panel, at, o < OUT ? weight_at(&l->op, o, i, m) : 0, scale);
+        sum += panel[at];
+        largest = abs(panel[at]) > largest ? abs(panel[at]) : largest;
+    }
+    CHECK_MSG(wrong == 0, "output %d of matrix %d: %zu weights", o, m, wrong);
+    CHECK_MSG(largest == (o == ZERO || o >= OUT ? 0 : 127), "output %d of matrix %d: largest code %d", o, m, largest);
+    CHECK_MSG(steps.start[o % PANEL] == -128 * sum, "output %d of matrix %d: start %d, sum %d", o, m,
+              steps.start[o % PANEL], sum);
+}
+
+TEST(panels_of_each_matrix_have_scales_and_starts)
+{
+    rcnn_backend *backend = open_cpu(2);
+    layer l;
+    make_layer(&l, 39);
+    rcnn_panels *panels = get(backend, &l, (rcnn_panels_recipe){MATRICES, IN, RCNN_I8, NULL, true});
+    rcnn_panels *alike = get(backend, &l, (rcnn_panels_recipe){MATRICES, IN, RCNN_I8, NULL, false});
+    CHECK(panels != alike);
+    for (int32_t o = 0; panels && o < rcnn_product_panels(OUT) * PANEL; o++) {
+        for (int32_t m = 0; m < MATRICES; m++) {
+            check_each(&l, panels, o, m);
+        }
+    }
+    rcnn_panels_put(backend, panels);
+    rcnn_panels_put(backend, alike);
+    rcnn_backend_cpu.close(backend);
+}
+
 TEST(panels_are_shared_by_recipe_and_weights)
 {
-    const rcnn_panels_recipe recipe = {MATRICES, IN, RCNN_F32, NULL};
+    const rcnn_panels_recipe recipe = {MATRICES, IN, RCNN_F32, NULL, false};
     rcnn_backend *backend = open_cpu(2);
     layer l, other;
     make_layer(&l, 36);
     make_layer(&other, 37);
     rcnn_panels *first = get(backend, &l, recipe);
-    rcnn_panels *apart[] = {get(backend, &l, (rcnn_panels_recipe){MATRICES, IN, RCNN_BF16, NULL}),
-                            get(backend, &l, (rcnn_panels_recipe){MATRICES, IN / 2, RCNN_F32, NULL}),
-                            get(backend, &l, (rcnn_panels_recipe){MATRICES - 1, IN, RCNN_F32, NULL}),
+    rcnn_panels *apart[] = {get(backend, &l, (rcnn_panels_recipe){MATRICES, IN, RCNN_BF16, NULL, false}),
+                            get(backend, &l, (rcnn_panels_recipe){MATRICES, IN / 2, RCNN_F32, NULL, false}),
+                            get(backend, &l, (rcnn_panels_recipe){MATRICES - 1, IN, RCNN_F32, NULL, false}),
                             get(backend, &other, recipe)};
     const uint64_t before = rcnn_memory_allocation_count();
     CHECK(get(backend, &l, recipe) == first && rcnn_memory_allocation_count() == before);
@@ -597,8 +675,8 @@ TEST(panels_are_shared_by_recipe_and_weights)
 
 TEST(failed_allocations_are_statuses)
 {
-    enum { ALLOCATIONS = 3 }; /* entry, data, scales */
-    const rcnn_panels_recipe recipe = {MATRICES, IN, RCNN_I8, all_weights};
+    enum { ALLOCATIONS = 4 }; /* entry, data, scales, starts */
+    const rcnn_panels_recipe recipe = {MATRICES, IN, RCNN_I8, all_weights, true};
     rcnn_backend *backend = open_cpu(2);
     layer l;
     make_layer(&l, 38);

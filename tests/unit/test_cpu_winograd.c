@@ -1,5 +1,5 @@
-/* Winograd's filtering on the cpu backend: how exact every body is (winograd.h) against convolutions in double, for all
- * kinds of features; values that are not finite; both ways of sharing the work; what is prepared, shared and given back.
+/* Winograd's filtering on the cpu backend: how exact every body is (winograd.h) against convolutions in double, with stride
+ * 1 and 2, for all kinds of features; values that are not finite; both ways of sharing the work; what is prepared, shared and given back.
  * Bodies that the processor lacks are left out, whatever the backend would choose. */
 #include "cpu_support.h"
 
@@ -14,32 +14,48 @@
 #pragma weak rcnn_winograd_avx2
 #pragma weak rcnn_winograd_avx512
 #pragma weak rcnn_winograd_bf16
+#pragma weak rcnn_winograd_vnni
 
 typedef struct named_body {
     const char *name;
     const rcnn_winograd_body *body;
-    double least, most; /* error over result, both root mean square: BF16 must not be more exact than its products */
+    double least,
+        most; /* error over result, both root mean square: narrow products must not be more exact than they are */
 } named_body;
 
-enum { BODIES = 3 };
+typedef struct named_bodies {
+    const char *name;
+    const rcnn_winograd_bodies *bodies;
+    double least[2], most[2]; /* with stride 1 and 2 */
+} named_bodies;
 
-static const named_body ALL_BODIES[BODIES] = {{"avx2", &rcnn_winograd_avx2, 0, 3e-6},
-                                              {"avx512", &rcnn_winograd_avx512, 0, 3e-6},
-                                              {"avx512_bf16", &rcnn_winograd_bf16, 1e-4, 0.025}};
+enum { KINDS = 4, BODIES = 2 * KINDS };
+
+static const named_bodies ALL_KINDS[KINDS] = {{"avx2", &rcnn_winograd_avx2, {0, 0}, {3e-6, 1e-6}},
+                                              {"avx512", &rcnn_winograd_avx512, {0, 0}, {3e-6, 1e-6}},
+                                              {"avx512_bf16", &rcnn_winograd_bf16, {1e-4, 1e-4}, {0.025, 0.004}},
+                                              {"avx512_vnni", &rcnn_winograd_vnni, {1e-3, 1e-3}, {0.04, 0.02}}};
 
 /* Those that run here into bodies[BODIES]; their number. Without any the program ends as skipped. */
 static int32_t find_bodies(named_body *bodies)
 {
     int32_t count = 0;
-    for (int32_t i = 0; i < BODIES; i++) {
-        if (is_testable(ALL_BODIES[i].name, ALL_BODIES[i].body)) {
-            bodies[count++] = ALL_BODIES[i];
+    for (int32_t i = 0; i < KINDS; i++) {
+        const named_bodies *kind = &ALL_KINDS[i];
+        if (is_testable(kind->name, kind->bodies)) {
+            bodies[count++] = (named_body){kind->name, &kind->bodies->stride1, kind->least[0], kind->most[0]};
+            bodies[count++] = (named_body){kind->name, &kind->bodies->stride2, kind->least[1], kind->most[1]};
         }
     }
     if (count == 0) {
         SKIP("no body of Winograd's filtering runs here");
     }
     return count;
+}
+
+static bool is_of_bytes(const named_body *with)
+{
+    return with->body->product->features == RCNN_U8;
 }
 
 /* --------------------------------------------------------------- running */
@@ -50,24 +66,26 @@ typedef struct conv_shape {
     int32_t live; /* > 0: packed rows, so many of n in use */
 } conv_shape;
 
-static void build_conv(one_op *t, const conv_shape *s)
+/* s: of the inputs */
+static void build_conv(one_op *t, const conv_shape *s, const rcnn_winograd_body *body)
 {
+    const int32_t stride = body->tile->stride, h = (s->h - 1) / stride + 1, w = (s->w - 1) / stride + 1;
     one_op_begin(t, RCNN_OP_CONV, 77);
-    t->op.u.conv.stride = 1;
+    t->op.u.conv.stride = stride;
     t->op.u.conv.pad = 1;
     t->op.u.conv.groups = 1;
     t->op.u.conv.relu = s->relu;
     t->op.u.conv.residual = s->residual;
     one_op_activation(t, "src", (const int32_t[4]){s->n, s->h, s->w, s->in}, -1, 1);
     if (s->residual) {
-        one_op_activation(t, "residual", (const int32_t[4]){s->n, s->h, s->w, s->out}, -1, 1);
+        one_op_activation(t, "residual", (const int32_t[4]){s->n, h, w, s->out}, -1, 1);
         t->op.inplace = 1;
     }
     if (s->live) {
         one_op_counts(t, 1, &s->live, true);
     }
     one_op_weights(t, s->out, s->in, 3, 3);
-    one_op_output(t, "dst", RCNN_F32, 4, (const int32_t[4]){s->n, s->h, s->w, s->out});
+    one_op_output(t, "dst", RCNN_F32, 4, (const int32_t[4]){s->n, h, w, s->out});
     one_op_end(t);
 }
 
@@ -111,9 +129,9 @@ static void check_error(const one_op *t, const named_body *with, const one_op_ru
     }
     const double relative = sqrt(errors / results);
     CHECK_MSG(relative >= with->least && relative < with->most,
-              "%s, %d-%d%s%s: error %.3g of the result, want %.3g to %.3g", with->name, t->op.w.in, t->op.w.out,
-              t->op.u.conv.relu ? " relu" : "", t->op.u.conv.residual ? " residual" : "", relative, with->least,
-              with->most);
+              "%s, stride %d, %d-%d%s%s: error %.3g of the result, want %.3g to %.3g", with->name,
+              with->body->tile->stride, t->op.w.in, t->op.w.out, t->op.u.conv.relu ? " relu" : "",
+              t->op.u.conv.residual ? " residual" : "", relative, with->least, with->most);
 }
 
 static void check_shape(const conv_shape *shape, const named_body *with)
@@ -121,7 +139,7 @@ static void check_shape(const conv_shape *shape, const named_body *with)
     const one_op_how how = {.threads = 2}, inplace = {.threads = 2, .inplace = true};
     one_op t;
     one_op_run run;
-    build_conv(&t, shape);
+    build_conv(&t, shape, with->body);
     if (run_with(&t, with, &how, &run)) {
         check_error(&t, with, &run);
     }
@@ -161,7 +179,9 @@ typedef struct distance {
 static distance distance_allowed(rcnn_dtype stored, float scale, const named_body *with)
 {
     const bool bf16 = with->body->product->features == RCNN_BF16;
-    const distance sums = bf16 ? (distance){0.15, 0.014} : (distance){2e-5, 3e-6};
+    const distance sums = is_of_bytes(with) ? (distance){0.2, 0.04}
+                          : bf16            ? (distance){0.15, 0.014}
+                                            : (distance){2e-5, 3e-6};
     switch (stored) {
     case RCNN_I8:
     case RCNN_U8: /* rounding to a step is even over +-1/2, so 0.29 of it on the average */
@@ -207,7 +227,7 @@ static bool check_mix(one_op_type type, int32_t mix, bool relu, const named_body
     const one_op_how how = {.threads = 2, .type = type};
     one_op t;
     one_op_run run;
-    build_conv(&t, &shape);
+    build_conv(&t, &shape, with->body);
     const bool there = one_op_round(&t, type, mix);
     if (there) {
         const char *name = one_op_mix_name(&t, type, mix);
@@ -238,24 +258,25 @@ TEST(features_of_all_types)
 
 /* ------------------------------------------------------------ not finite */
 
-/* One input of a 12x12 map is `value`: the outputs that it is a factor of, and those of its tile only, may tell. */
+/* One input of a map of 12x12 outputs is `value`: the outputs that it is a factor of, and those of its tile only, may tell. */
 static void check_not_finite(float value, bool relu, one_op_type type, const named_body *with)
 {
     enum { SIDE = 12, CHANNELS = 32, AT_Y = 7, AT_X = 8 };
-    const conv_shape shape = {1, SIDE, SIDE, CHANNELS, CHANNELS, relu, false, 0};
+    const int32_t stride = with->body->tile->stride, side = SIDE * stride, reach = with->body->tile->out;
+    const conv_shape shape = {1, side, side, CHANNELS, CHANNELS, relu, false, 0};
     const one_op_how how = {.threads = 2, .type = type};
     one_op t;
     one_op_run run;
     size_t swallowed = 0, spread = 0;
-    build_conv(&t, &shape);
+    build_conv(&t, &shape, with->body);
     CHECK(one_op_round(&t, type, 0));
-    ((float *)t.data[t.op.input[0]])[(AT_Y * SIDE + AT_X) * CHANNELS + 3] = value;
+    ((float *)t.data[t.op.input[0]])[(AT_Y * stride * side + AT_X * stride) * CHANNELS + 3] = value;
     if (run_with(&t, with, &how, &run)) {
         for (int32_t e = 0; e < SIDE * SIDE * CHANNELS; e++) {
             const int32_t y = e / CHANNELS / SIDE, x = e / CHANNELS % SIDE;
             const bool finite = isfinite(((const float *)run.result[0])[e]);
-            swallowed += finite && abs(y - AT_Y) <= 1 && abs(x - AT_X) <= 1;
-            spread += !finite && (y < 5 || y >= 10 || x < 5 || x >= 10); /* tiles that do not reach the input */
+            swallowed += finite && abs(y - AT_Y) * stride <= 1 && abs(x - AT_X) * stride <= 1;
+            spread += !finite && (abs(y - AT_Y) > reach || abs(x - AT_X) > reach);
         }
     }
     CHECK_MSG(swallowed == 0, "%s: %zu outputs of %g are finite", with->name, swallowed, (double)value);
@@ -270,6 +291,9 @@ TEST(what_is_not_finite_shows)
     named_body bodies[BODIES];
     const int32_t count = find_bodies(bodies);
     for (int32_t b = 0; b < count; b++) {
+        if (is_of_bytes(&bodies[b])) { /* which are finite */
+            continue;
+        }
         check_not_finite(NAN, true, ONE_OP_F32, &bodies[b]);
         check_not_finite(NAN, true, ONE_OP_BF16, &bodies[b]);
         check_not_finite(-NAN, true, ONE_OP_F32, &bodies[b]);
@@ -305,16 +329,16 @@ TEST(rows_past_the_count_are_not_written)
     const int32_t live[] = {0, 1, 5, 60};
     named_body bodies[BODIES];
     const int32_t count = find_bodies(bodies);
-    one_op t;
-    build_conv(&t, &shape);
     for (int32_t b = 0; b < count; b++) {
+        one_op t;
+        build_conv(&t, &shape, bodies[b].body);
         for (size_t i = 0; i < sizeof live / sizeof *live; i++) {
             *(int32_t *)t.data[t.counts] = live[i];
             check_rows(&t, live[i], 1, &bodies[b]);
             check_rows(&t, live[i], 8, &bodies[b]);
         }
+        one_op_free(&t);
     }
-    one_op_free(&t);
 }
 
 /* --------------------------------------------------------------- threads */
@@ -326,11 +350,11 @@ TEST(same_bytes_with_any_number_of_threads)
     const conv_shape shape = {1, 44, 43, 256, 96, true, false, 0};
     named_body bodies[BODIES];
     const int32_t count = find_bodies(bodies);
-    one_op t;
-    build_conv(&t, &shape);
-    const size_t bytes = t.graph.values[t.op.output[0]].bytes;
     for (int32_t b = 0; b < count; b++) {
+        one_op t;
         one_op_run one, many;
+        build_conv(&t, &shape, bodies[b].body);
+        const size_t bytes = t.graph.values[t.op.output[0]].bytes;
         bool good = run_with(&t, &bodies[b], &(const one_op_how){.threads = 1}, &one);
         for (size_t i = 0; good && i < sizeof threads / sizeof *threads; i++) {
             if (run_with(&t, &bodies[b], &(const one_op_how){.threads = threads[i]}, &many)) {
@@ -340,8 +364,8 @@ TEST(same_bytes_with_any_number_of_threads)
             one_op_close(&many);
         }
         one_op_close(&one);
+        one_op_free(&t);
     }
-    one_op_free(&t);
 }
 
 /* ------------------------------------------------------------- preparing */
@@ -355,9 +379,14 @@ static rcnn_kernel *prepare_with(rcnn_backend *backend, const rcnn_winograd_body
     return kernel;
 }
 
-/* Of a kernel whose filters are its own: kernel, zeros, numbers, and the filters' entry, data and scales; of one with shared
- * filters. */
-enum { ALLOCATIONS = 6, OWN_ALLOCATIONS = 3 };
+/* Of a kernel whose filters are its own: kernel, zeros, numbers, and the filters' entry, data and scales, and of bytes starts;
+ * of one with shared filters. */
+enum { OWN_ALLOCATIONS = 3 };
+
+static uint64_t allocations_with(const named_body *with)
+{
+    return is_of_bytes(with) ? 7 : 6;
+}
 
 /* Prepares with the nth allocation failing; its status. Nothing is kept in the backend. */
 static rcnn_status prepare_failing(uint64_t nth, const rcnn_winograd_body *body, const one_op *t)
@@ -382,16 +411,17 @@ TEST(failed_allocations_are_statuses)
     const conv_shape shape = {1, 5, 6, 32, 32, false, false, 0};
     named_body bodies[BODIES];
     const int32_t count = find_bodies(bodies);
-    one_op t;
-    build_conv(&t, &shape);
     for (int32_t b = 0; b < count; b++) {
-        for (uint64_t nth = 1; nth <= ALLOCATIONS; nth++) {
+        const uint64_t allocations = allocations_with(&bodies[b]);
+        one_op t;
+        build_conv(&t, &shape, bodies[b].body);
+        for (uint64_t nth = 1; nth <= allocations; nth++) {
             const rcnn_status status = prepare_failing(nth, bodies[b].body, &t);
             CHECK_MSG(status == RCNN_ERR_MEMORY, "%s, allocation %d: status %d", bodies[b].name, (int)nth, (int)status);
         }
-        CHECK(prepare_failing(ALLOCATIONS + 1, bodies[b].body, &t) == RCNN_OK);
+        CHECK(prepare_failing(allocations + 1, bodies[b].body, &t) == RCNN_OK);
+        one_op_free(&t);
     }
-    one_op_free(&t);
 }
 
 /* Allocations that preparing takes. */
@@ -404,18 +434,19 @@ static uint64_t allocations_of(rcnn_backend *backend, const rcnn_winograd_body *
 }
 
 /* t[1] is another shape of t[0]'s layer while its weights are the same, then another layer. */
-static void check_sharing(const rcnn_winograd_body *body, one_op t[2])
+static void check_sharing(const named_body *with, one_op t[2])
 {
+    const rcnn_winograd_body *body = with->body;
     rcnn_backend *backend = open_cpu(1);
     rcnn_kernel *first, *second, *other;
     const rcnn_op_weights own = t[1].graph.ops[0].w;
-    CHECK(allocations_of(backend, body, &t[0], &first) == ALLOCATIONS);
+    CHECK(allocations_of(backend, body, &t[0], &first) == allocations_with(with));
     const rcnn_panels *shared = *rcnn_cpu_panels(backend);
     t[1].graph.ops[0].w = t[0].graph.ops[0].w;
     CHECK(allocations_of(backend, body, &t[1], &second) == OWN_ALLOCATIONS);
     CHECK(*rcnn_cpu_panels(backend) == shared);
     t[1].graph.ops[0].w = own;
-    CHECK(allocations_of(backend, body, &t[1], &other) == ALLOCATIONS);
+    CHECK(allocations_of(backend, body, &t[1], &other) == allocations_with(with));
     rcnn_backend_cpu.release(other);
     rcnn_backend_cpu.release(first);
     CHECK(*rcnn_cpu_panels(backend) == shared); /* the second's still */
@@ -429,29 +460,31 @@ TEST(kernels_of_one_layer_share_filters)
     const conv_shape shapes[] = {{1, 5, 6, 32, 32, false, false, 0}, {1, 8, 9, 32, 32, true, false, 0}};
     named_body bodies[BODIES];
     const int32_t count = find_bodies(bodies);
-    one_op t[2];
-    build_conv(&t[0], &shapes[0]);
-    build_conv(&t[1], &shapes[1]);
     for (int32_t b = 0; b < count; b++) {
-        check_sharing(bodies[b].body, t);
+        one_op t[2];
+        build_conv(&t[0], &shapes[0], bodies[b].body);
+        build_conv(&t[1], &shapes[1], bodies[b].body);
+        check_sharing(&bodies[b], t);
+        one_op_free(&t[0]);
+        one_op_free(&t[1]);
     }
-    one_op_free(&t[0]);
-    one_op_free(&t[1]);
 }
 
-TEST(products_of_another_type_have_filters_of_their_own)
+/* By products of another type, or for another tile, also of the same number of products. */
+TEST(other_bodies_have_filters_of_their_own)
 {
     const conv_shape shape = {1, 5, 6, 32, 32, false, false, 0};
     named_body bodies[BODIES];
     const int32_t count = find_bodies(bodies);
     rcnn_backend *backend = open_cpu(1);
     one_op t;
-    build_conv(&t, &shape);
+    build_conv(&t, &shape, bodies[0].body);
     for (int32_t b = 1; b < count; b++) {
-        const bool alike = bodies[b].body->product->features == bodies[0].body->product->features;
+        const rcnn_winograd_body *body = bodies[b].body, *other = bodies[0].body;
+        const bool alike = body->product->features == other->product->features && body->tile == other->tile;
         rcnn_kernel *first, *second;
-        CHECK(allocations_of(backend, bodies[0].body, &t, &first) == ALLOCATIONS);
-        CHECK(allocations_of(backend, bodies[b].body, &t, &second) == (alike ? OWN_ALLOCATIONS : ALLOCATIONS));
+        CHECK(allocations_of(backend, other, &t, &first) == allocations_with(&bodies[0]));
+        CHECK(allocations_of(backend, body, &t, &second) == (alike ? OWN_ALLOCATIONS : allocations_with(&bodies[b])));
         rcnn_backend_cpu.release(first);
         rcnn_backend_cpu.release(second);
     }
@@ -467,47 +500,51 @@ typedef struct conv_form {
 
 /* ------------------------------------------------------------------ tiles */
 
-static size_t pixel_of(const rcnn_square *square, int32_t row, int32_t column)
+/* Whether input (row, column) of a tile is pixel (y, x) of a map, or nowhere where the map has none. */
+static bool sees(const rcnn_sheets *s, const rcnn_square *square, int32_t row, int32_t column, size_t map, int32_t y,
+                 int32_t x)
 {
-    const bool outside = square->row[row] == RCNN_NO_PIXEL || square->column[column] == RCNN_NO_PIXEL;
-    return outside ? RCNN_NO_PIXEL : square->row[row] + square->column[column];
+    const bool inside = y >= 0 && x >= 0 && y < s->y.in && x < s->x.in;
+    const size_t want = (map * (size_t)s->y.in + (size_t)y) * (size_t)s->x.in + (size_t)x;
+    return rcnn_square_pixel(square->row[row], square->column[column]) == (inside ? want : RCNN_NO_PIXEL);
 }
 
-/* Every pixel of every map is an output of one tile; around it a tile sees the pixel's neighbours within its map, and
- * nothing else. */
-static void check_sheets(int32_t height, int32_t width, const int32_t *counts, int32_t images)
+/* Every output of every map belongs to one tile, which sees the nine pixels around it within its map, and nothing else. */
+static void check_sheets(const rcnn_winograd_tile *tile, int32_t height, int32_t width, const int32_t *counts,
+                         int32_t images)
 {
-    enum { OUTS = RCNN_WINOGRAD_OUT };
     rcnn_sheets sheets;
-    rcnn_sheets_begin(&sheets, height, width);
+    rcnn_sheets_begin(&sheets, tile, height, width);
     for (int32_t n = 0; n < images; n++) {
         rcnn_sheets_add(&sheets, counts[n]);
     }
-    const size_t map = (size_t)height * (size_t)width, pixels = map * (size_t)sheets.maps;
+    const size_t out_width = (size_t)sheets.x.out, map = (size_t)sheets.y.out * out_width;
+    const size_t pixels = map * (size_t)sheets.maps;
     int32_t *seen = calloc(pixels + 1, sizeof *seen);
     int wrong = 0;
-    for (int64_t tile = 0; tile < sheets.tiles; tile++) {
+    for (int64_t t = 0; t < sheets.tiles; t++) {
         rcnn_square square;
-        rcnn_sheets_square(&sheets, tile, &square);
-        for (int32_t i = 0; i < OUTS * OUTS; i++) {
-            const size_t out = pixel_of(&square, 1 + i / OUTS, 1 + i % OUTS);
+        rcnn_sheets_square(&sheets, t, &square);
+        for (int32_t i = 0; i < tile->out * tile->out; i++) {
+            const int32_t row = i / tile->out, column = i % tile->out;
+            const size_t out = rcnn_square_pixel(square.out_row[row], square.out_column[column]);
             if (out == RCNN_NO_PIXEL) {
                 continue;
             }
             seen[out]++;
-            const int32_t y = (int32_t)(out % map) / width, x = (int32_t)(out % map) % width;
+            const int32_t y = (int32_t)(out % map / out_width) * tile->stride - 1;
+            const int32_t x = (int32_t)(out % out_width) * tile->stride - 1;
             for (int32_t tap = 0; tap < 9; tap++) {
-                const int32_t v = y - 1 + tap / 3, u = x - 1 + tap % 3;
-                const bool inside = v >= 0 && u >= 0 && v < height && u < width;
-                const size_t want = inside ? out / map * map + (size_t)v * (size_t)width + (size_t)u : RCNN_NO_PIXEL;
-                wrong += pixel_of(&square, i / OUTS + tap / 3, i % OUTS + tap % 3) != want;
+                wrong += !sees(&sheets, &square, row * tile->stride + tap / 3, column * tile->stride + tap % 3,
+                               out / map, y + tap / 3, x + tap % 3);
             }
         }
     }
     for (size_t i = 0; i < pixels; i++) {
         wrong += seen[i] != 1;
     }
-    CHECK_MSG(wrong == 0, "%dx%d, %d images, %d maps: %d wrong", height, width, images, sheets.maps, wrong);
+    CHECK_MSG(wrong == 0, "%dx%d by %d, stride %d, %d images, %d maps: %d wrong", height, width, tile->out,
+              tile->stride, images, sheets.maps, wrong);
     free(seen);
 }
 
@@ -517,7 +554,9 @@ TEST(tiles_cover_every_pixel_once)
     for (int32_t height = 1; height <= 15; height++) {
         for (int32_t width = 1; width <= 15; width++) {
             for (size_t c = 0; c < sizeof COUNTS / sizeof COUNTS[0]; c++) {
-                check_sheets(height, width, COUNTS[c], 3);
+                check_sheets(&rcnn_winograd_5x5, height, width, COUNTS[c], 3);
+                check_sheets(&rcnn_winograd_4x4, height, width, COUNTS[c], 3);
+                check_sheets(&rcnn_winograd_3x3_stride2, height, width, COUNTS[c], 3);
             }
         }
     }
@@ -527,16 +566,16 @@ TEST(tiles_cover_every_pixel_once)
 TEST(maps_of_an_image_share_tiles)
 {
     rcnn_sheets sheets;
-    rcnn_sheets_begin(&sheets, 7, 7);
+    rcnn_sheets_begin(&sheets, &rcnn_winograd_5x5, 7, 7);
     rcnn_sheets_add(&sheets, 100);
     CHECK(sheets.tiles == 240 && sheets.maps == 100);
-    rcnn_sheets_begin(&sheets, 7, 7);
+    rcnn_sheets_begin(&sheets, &rcnn_winograd_5x5, 7, 7);
     rcnn_sheets_add(&sheets, 1);
     CHECK(sheets.tiles == 4);
-    rcnn_sheets_begin(&sheets, 14, 14); /* the last row and column of zeros fill the tile */
+    rcnn_sheets_begin(&sheets, &rcnn_winograd_5x5, 14, 14); /* the last row and column of zeros fill the tile */
     rcnn_sheets_add(&sheets, 100);
     CHECK(sheets.tiles == 900);
-    rcnn_sheets_begin(&sheets, 15, 200);
+    rcnn_sheets_begin(&sheets, &rcnn_winograd_5x5, 15, 200);
     rcnn_sheets_add(&sheets, 7);
     CHECK(sheets.tiles == 7 * 3 * 40); /* nothing to share */
 }
@@ -563,29 +602,47 @@ static const rcnn_winograd_body *chosen(const conv_form *form, rcnn_dtype src)
 static void check_masks(const conv_form *fits)
 {
     setenv("RCNN_CPU_MASK", "avx2", 1);
-    CHECK(chosen(fits, RCNN_F32) == &rcnn_winograd_avx2 && !chosen(fits, RCNN_BF16) && !chosen(fits, RCNN_U8));
+    CHECK(chosen(fits, RCNN_F32) == &rcnn_winograd_avx2.stride1 && !chosen(fits, RCNN_BF16) && !chosen(fits, RCNN_U8));
     setenv("RCNN_CPU_MASK", "c", 1);
     CHECK(!chosen(fits, RCNN_F32));
     unsetenv("RCNN_CPU_MASK");
 }
 
+/* NULL where the processor or the build has not got them, or has AMX. */
+static const rcnn_winograd_bodies *narrow(const char *name, const rcnn_winograd_bodies *bodies)
+{
+    return is_testable(name, bodies) && !rcnn_onednn_has_amx() ? bodies : NULL;
+}
+
+static void check_choice(const conv_form *fits)
+{
+    const rcnn_winograd_bodies *f32 =
+        is_testable("avx512", &rcnn_winograd_avx512) ? &rcnn_winograd_avx512 : &rcnn_winograd_avx2;
+    const rcnn_winograd_bodies *bf16 = narrow("avx512_bf16", &rcnn_winograd_bf16);
+    const rcnn_winograd_bodies *bytes = narrow("avx512_vnni", &rcnn_winograd_vnni);
+    const bool twice = fits->stride == 2;
+    CHECK(chosen(fits, RCNN_F32) == (twice ? &f32->stride2 : &f32->stride1));
+    CHECK(chosen(fits, RCNN_BF16) == (!bf16 ? NULL : twice ? &bf16->stride2 : &bf16->stride1));
+    CHECK(chosen(fits, RCNN_I8) == (!bytes ? NULL : twice ? &bytes->stride2 : &bytes->stride1));
+    CHECK(chosen(fits, RCNN_U8) == chosen(fits, RCNN_I8));
+}
+
 TEST(only_what_fits_is_chosen)
 {
-    static const conv_form others[] = {{1, 1, 0, 1, 32, 32}, {3, 2, 1, 1, 32, 32}, {3, 1, 0, 1, 32, 32},
+    static const conv_form others[] = {{1, 1, 0, 1, 32, 32}, {3, 3, 1, 1, 32, 32}, {3, 1, 0, 1, 32, 32},
                                        {3, 1, 1, 2, 64, 64}, {3, 1, 1, 1, 48, 32}, {3, 1, 1, 1, 32, 16}};
-    const conv_form fits = {3, 1, 1, 1, 32, 64};
+    const conv_form fits = {3, 1, 1, 1, 32, 64}, fits_twice = {3, 2, 1, 1, 32, 64};
     named_body bodies[BODIES];
-    const int32_t count = find_bodies(bodies);
+    (void)find_bodies(bodies);
     unsetenv("RCNN_CPU_MASK");
     unsetenv("RCNN_CPU_CONV");
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         CHECK_MSG(!chosen(&others[i], RCNN_F32), "convolution %zu", i);
     }
-    const rcnn_winograd_body *bf16_body = count == BODIES && !rcnn_onednn_has_amx() ? &rcnn_winograd_bf16 : NULL;
-    CHECK(chosen(&fits, RCNN_F32) == (count > 1 ? &rcnn_winograd_avx512 : &rcnn_winograd_avx2));
-    CHECK(chosen(&fits, RCNN_BF16) == bf16_body && chosen(&fits, RCNN_I8) == bf16_body);
+    check_choice(&fits);
+    check_choice(&fits_twice);
     setenv("RCNN_CPU_CONV", "direct", 1);
-    CHECK(!chosen(&fits, RCNN_F32) && !chosen(&fits, RCNN_BF16));
+    CHECK(!chosen(&fits, RCNN_F32) && !chosen(&fits, RCNN_BF16) && !chosen(&fits, RCNN_U8));
     unsetenv("RCNN_CPU_CONV");
     check_masks(&fits);
 }

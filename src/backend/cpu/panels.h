@@ -14,6 +14,7 @@ typedef struct rcnn_panels_recipe {
     rcnn_dtype type;  /* F32, BF16 or I8 */
     /* Element (i, o) of all matrices, i a row. */
     void (*weights)(const rcnn_op *op, int32_t o, int32_t i, float *element);
+    bool each; /* I8: every matrix has scales of its own, and starts */
 } rcnn_panels_recipe;
 
 #define RCNN_PANELS_MATRICES_MAX 49
@@ -25,8 +26,10 @@ rcnn_status rcnn_panels_get(rcnn_backend *backend, const rcnn_panels_recipe *rec
 void rcnn_panels_put(rcnn_backend *backend, rcnn_panels *panels);
 /* One panel of one matrix, as rcnn_product_body.multiply takes it. */
 const void *rcnn_panels_at(const rcnn_panels *panels, int32_t panel, int32_t matrix);
-/* [out]: weight = stored number * scale. 1 but for I8, where it is the output's largest weight / 127. */
+/* [out]: weight = stored number * scale, in all matrices. 1 but for I8, where it is the output's largest weight / 127. */
 const float *rcnn_panels_scale(const rcnn_panels *panels);
+/* Of one panel of one matrix, made with `each`: start and column. */
+rcnn_product_steps rcnn_panels_steps_at(const rcnn_panels *panels, int32_t panel, int32_t matrix);
 
 /* First of a backend's copies; cpu.c. */
 rcnn_panels **rcnn_cpu_panels(rcnn_backend *backend);

@@ -69,7 +69,7 @@ rcnn_status rcnn_product_numbers_make(const rcnn_graph *graph, const rcnn_op *op
         return rcnn_fail(err, RCNN_ERR_MEMORY, "cpu: '%s': out of memory", op->name);
     }
     for (size_t o = 0; o < count; o++) {
-        arrays[o] = weight_scale[o] * factor;
+        arrays[o] = weight_scale ? weight_scale[o] * factor : factor;
         arrays[count + o] = o < (size_t)op->w.out ? op->w.bias[o] / unit : 0;
     }
     const bool conv = op->kind == RCNN_OP_CONV, fc = op->kind == RCNN_OP_FC;

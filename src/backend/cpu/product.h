@@ -21,6 +21,14 @@ typedef struct rcnn_product_store {
     const float *scale, *bias; /* of the panel's first channel */
 } rcnn_product_store;
 
+/* Features that are bytes, 128 more than what they stand for, of which each row and each output have steps of their own:
+ * sums[r][o] = (product + start[o]) * row[r] * column[o], with start the panel's -128 * (sum of the stored weights). */
+typedef struct rcnn_product_steps {
+    const int32_t *start; /* [PANEL] */
+    const float *column;  /* [PANEL] */
+    const float *row;     /* [rows] */
+} rcnn_product_steps;
+
 /* sums [rows][PANEL] = features [rows][stretches][channels] x panel [stretches * channels][PANEL], or that much more. A panel holds the channels that
  * one 32-bit word of features has side by side: [channels/2][PANEL][2] of BF16, [channels/4][PANEL][4] of I8. */
 typedef struct rcnn_product_job {
@@ -32,7 +40,8 @@ typedef struct rcnn_product_job {
     const void *panel;
     const void *next; /* as many weights that are wanted soon, and are fetched meanwhile; need not be there */
     float *sums;
-    bool add; /* to what `sums` hold */
+    bool add;                        /* to what `sums` hold; not with steps */
+    const rcnn_product_steps *steps; /* NULL: none; only of bytes */
 } rcnn_product_job;
 
 /* Panels for so many outputs. */
@@ -67,7 +76,7 @@ const rcnn_product_body *rcnn_product_choose(const rcnn_backend *backend, rcnn_d
 const rcnn_product_body *rcnn_product_find(const rcnn_backend *backend, rcnn_dtype features);
 
 /* The numbers of a CONV, FC or DECONV whose weights are in panels of these scales: what stands in `store`, with the arrays for
- * all outputs of whole panels. unit: of the stored outputs, 1 for floats. MEMORY. */
+ * all outputs of whole panels. weight_scale NULL: 1. unit: of the stored outputs, 1 for floats. MEMORY. */
 typedef struct rcnn_product_numbers {
     rcnn_product_store store;
     float *arrays; /* behind store's pointers; owned */

@@ -75,6 +75,49 @@ INLINE void store_rows(const int rows, sums_of sum[ROWS][VECTORS], const bool ad
     }
 }
 
+#ifdef U8_FEATURES
+INLINE sums_of start_of(const rcnn_product_job *job, const int n)
+{
+    return job->steps ? _mm512_loadu_si512(job->steps->start + n * LANES) : (sums_of){0};
+}
+
+INLINE void store_steps(const int rows, sums_of sum[ROWS][VECTORS], const rcnn_product_steps *steps, float *sums)
+{
+#pragma GCC unroll 4
+    for (int n = 0; n < VECTORS; n++) {
+        const lanes column = load(RCNN_F32, steps->column, (size_t)n * LANES);
+#pragma GCC unroll 32
+        for (int r = 0; r < rows; r++) {
+            store(RCNN_F32, sums, (size_t)r * PANEL + (size_t)n * LANES,
+                  to_float(sum[r][n]) * column * spread(steps->row[r]));
+        }
+    }
+}
+#else
+INLINE sums_of start_of(const rcnn_product_job *job, const int n)
+{
+    (void)job;
+    (void)n;
+    return (sums_of){0};
+}
+#endif
+
+/* What a product's sums become, once they are complete. */
+INLINE void store_sums(const int rows, sums_of sum[ROWS][VECTORS], const rcnn_product_job *job)
+{
+#ifdef U8_FEATURES
+    if (job->steps) {
+        store_steps(rows, sum, job->steps, job->sums);
+        return;
+    }
+#endif
+    if (job->add) {
+        store_rows(rows, sum, true, job->sums);
+    } else {
+        store_rows(rows, sum, false, job->sums);
+    }
+}
+
 INLINE void multiply_rows(const int rows, const rcnn_product_job *job)
 {
     const size_t length = (size_t)job->channels / CHANNELS_OF_WORD;
@@ -87,7 +130,7 @@ INLINE void multiply_rows(const int rows, const rcnn_product_job *job)
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
         for (int n = 0; n < VECTORS; n++) {
-            sum[r][n] = (sums_of){0};
+            sum[r][n] = start_of(job, n);
         }
     }
     for (int32_t s = 0; s < job->stretches; s++) {
@@ -111,11 +154,7 @@ INLINE void multiply_rows(const int rows, const rcnn_product_job *job)
         right += length * PANEL;
         next += length * PANEL;
     }
-    if (job->add) {
-        store_rows(rows, sum, true, job->sums);
-    } else {
-        store_rows(rows, sum, false, job->sums);
-    }
+    store_sums(rows, sum, job);
 }
 
 #define MULTIPLY(n)                                                                                                    \

@@ -1,8 +1,8 @@
-/* CONV by Winograd's filtering: which convolutions, their filters, and how tiles are spread over threads. The arithmetic is
- * in the bodies of winograd.h.
+/* CONV by Winograd's filtering: which convolutions, and how tiles are spread over threads. The arithmetic is in the bodies of
+ * winograd.h.
  *
- * A thread takes a block of tiles, gathers their transformed inputs (49 matrices, 0.35 MB at 256 channels: they stay in its
- * second-level cache), and for 64 output channels at a time multiplies and scatters, so that the sums never leave that
+ * A thread takes a block of tiles, gathers their transformed inputs (36 or 49 matrices, 0.26 to 0.7 MB at 256 channels: they
+ * stay in its second-level cache), and for 64 output channels at a time multiplies and scatters, so that the sums never leave that
  * cache either. The filters pass by once a block. Where there are too few blocks to go round, the inputs of all are gathered
  * first, and threads then take pieces of 64 output channels of a block.
  *
@@ -18,9 +18,8 @@
 #include "base/memory.h"
 #include "base/threads.h"
 
-#define PRODUCTS     RCNN_WINOGRAD_PRODUCTS
-#define IN           RCNN_WINOGRAD_IN
-#define OUT          RCNN_WINOGRAD_OUT
+#define PRODUCTS_MAX RCNN_WINOGRAD_PRODUCTS_MAX
+#define OUTPUTS_MAX  RCNN_WINOGRAD_OUTPUTS_MAX
 #define PANEL        RCNN_PRODUCT_PANEL
 #define PIECE        64 /* output channels that are multiplied before they are scattered */
 #define STAGGER      64 /* bytes: a cache line more, lest all products of a tile fall into the same few sets of the cache */
@@ -38,12 +37,16 @@ typedef struct winograd_kernel {
     int32_t images; /* length of rows */
     rcnn_product_numbers numbers;
     void *zeros;                   /* [in]: the inputs outside of the map; owned */
+    int32_t products, outputs;     /* of a tile */
     int32_t panels;                /* of all output channels */
     int32_t block_tiles;           /* of a block, at the most */
     size_t input_stride;           /* elements from one product's transformed inputs to the next's */
     size_t sums_stride;            /* floats from one product's sums to the next's */
     size_t panel_stride;           /* and from one panel's */
-    size_t block_bytes;            /* transformed inputs of a block */
+    size_t steps_at;               /* byte of a block's transformed inputs where the steps of bytes begin */
+    size_t block_bytes;            /* transformed inputs of a block, and their steps [products][block_tiles] */
+    size_t work_stride;            /* floats from one product to the next while bytes are made; 0 else */
+    size_t work_bytes;             /* of a thread */
     size_t squares_bytes;          /* of a thread: where the tiles of its block are */
     size_t sums_bytes, sink_bytes; /* of a thread: its sums, and where outputs outside of the map go */
     size_t own_bytes;              /* of a thread: with all of these, and what is below when something follows */
@@ -67,26 +70,43 @@ typedef struct winograd_run {
 typedef struct winograd_own {
     rcnn_square *squares;
     float *sums;
+    float *work;
     void *sink;
-    void *pixels;    /* [block_tiles][OUT * OUT][PIECE] of outputs that something follows */
-    float *products; /* [block_tiles][OUT * OUT][PANEL] of what follows */
+    void *pixels;    /* [block_tiles][outputs][PIECE] of outputs that something follows */
+    float *products; /* [block_tiles][outputs][PANEL] of what follows */
 } winograd_own;
 
 /* ------------------------------------------------------------- one tile */
 
+static bool has_steps(const winograd_kernel *k)
+{
+    return k->body->product->features == RCNN_U8;
+}
+
+/* Steps of a block's transformed inputs, of one product for all tiles. */
+static float *steps_at(const winograd_kernel *k, const void *inputs, int32_t product)
+{
+    return (float *)(void *)((char *)inputs + k->steps_at) + (size_t)product * (size_t)k->block_tiles;
+}
+
 /* Transformed inputs of a tile as row `slot` of its block. */
 static void gather_tile(const winograd_kernel *k, const winograd_run *run, const rcnn_square *square, int32_t slot,
-                        void *inputs)
+                        void *inputs, float *work)
 {
-    const void *pixel[PRODUCTS];
+    const void *pixel[PRODUCTS_MAX];
     const size_t channels = (size_t)k->src_desc.dim[3];
-    for (int32_t i = 0; i < PRODUCTS; i++) {
-        const size_t row = square->row[i / IN], column = square->column[i % IN];
-        const bool outside = row == RCNN_NO_PIXEL || column == RCNN_NO_PIXEL;
-        pixel[i] = outside ? k->zeros : rcnn_cpu_at(k->src_desc.dtype, run->src, (row + column) * channels);
+    const int32_t in = k->body->tile->in;
+    for (int32_t i = 0; i < k->products; i++) {
+        const size_t at = rcnn_square_pixel(square->row[i / in], square->column[i % in]);
+        pixel[i] = at == RCNN_NO_PIXEL ? k->zeros : rcnn_cpu_at(k->src_desc.dtype, run->src, at * channels);
     }
-    k->body->gather(k->src_desc.dtype, pixel, (int32_t)channels,
-                    rcnn_cpu_to(k->body->product->features, inputs, (size_t)slot * channels), k->input_stride);
+    const rcnn_winograd_inputs to = {.v = rcnn_cpu_to(k->body->product->features, inputs, (size_t)slot * channels),
+                                     .stride = k->input_stride,
+                                     .step = has_steps(k) ? steps_at(k, inputs, 0) + slot : NULL,
+                                     .step_stride = (size_t)k->block_tiles,
+                                     .work = work,
+                                     .work_stride = k->work_stride};
+    k->body->gather(k->src_desc.dtype, pixel, (int32_t)channels, &to);
 }
 
 #define LINE 64 /* bytes that memory moves at a time */
@@ -100,20 +120,20 @@ static void fetch_ahead(const char *pixel, size_t tile_bytes, size_t bytes)
 }
 
 /* A pixel of a tile's outputs in the map, RCNN_NO_PIXEL outside of it. */
-static size_t output_of(const rcnn_square *square, int32_t i)
+static size_t output_of(const winograd_kernel *k, const rcnn_square *square, int32_t i)
 {
-    const size_t row = square->row[1 + i / OUT], column = square->column[1 + i % OUT];
-    return row == RCNN_NO_PIXEL || column == RCNN_NO_PIXEL ? RCNN_NO_PIXEL : row + column;
+    const int32_t out = k->body->tile->out;
+    return rcnn_square_pixel(square->out_row[i / out], square->out_column[i % out]);
 }
 
 /* Outputs of channels first .. first+count-1 from the sums of one tile, to the buffer of what follows. */
 static void scatter_aside(const winograd_kernel *k, int32_t tile, const float *sums, int32_t first, int32_t count,
                           void *pixels)
 {
-    void *pixel[OUT * OUT];
+    void *pixel[OUTPUTS_MAX];
     const rcnn_product_store how = rcnn_product_store_at(&k->numbers, first);
-    for (int32_t i = 0; i < OUT * OUT; i++) {
-        pixel[i] = rcnn_cpu_to(how.dst, pixels, (size_t)(tile * OUT * OUT + i) * PIECE);
+    for (int32_t i = 0; i < k->outputs; i++) {
+        pixel[i] = rcnn_cpu_to(how.dst, pixels, (size_t)(tile * k->outputs + i) * PIECE);
     }
     k->body->scatter(&how, sums, k->sums_stride, k->panel_stride, count, NULL, pixel);
 }
@@ -122,17 +142,17 @@ static void scatter_aside(const winograd_kernel *k, int32_t tile, const float *s
 static void scatter_tile(const winograd_kernel *k, const winograd_run *run, const rcnn_square *square,
                          const float *sums, int32_t first, int32_t count, void *sink)
 {
-    const void *residual[OUT * OUT];
-    void *pixel[OUT * OUT];
+    const void *residual[OUTPUTS_MAX];
+    void *pixel[OUTPUTS_MAX];
     const size_t channels = (size_t)k->dst_desc.dim[3];
     const rcnn_product_store how = rcnn_product_store_at(&k->numbers, first);
-    const size_t size = rcnn_cpu_element_bytes(how.dst);
-    for (int32_t i = 0; i < OUT * OUT; i++) {
-        const size_t at = output_of(square, i);
+    const size_t size = rcnn_cpu_element_bytes(how.dst), pitch = (size_t)k->body->tile->out * channels * size;
+    for (int32_t i = 0; i < k->outputs; i++) {
+        const size_t at = output_of(k, square, i);
         const bool outside = at == RCNN_NO_PIXEL;
         const size_t element = at * channels + (size_t)first;
         pixel[i] = outside ? sink : rcnn_cpu_to(how.dst, run->dst, element);
-        fetch_ahead(pixel[i], OUT * channels * size, (size_t)count * size);
+        fetch_ahead(pixel[i], pitch, (size_t)count * size);
         residual[i] = outside || !run->residual ? sink : rcnn_cpu_at(how.residual, run->residual, element);
     }
     k->body->scatter(&how, sums, k->sums_stride, k->panel_stride, count, run->residual ? residual : NULL, pixel);
@@ -153,13 +173,15 @@ static int32_t length_of(const winograd_run *run, int64_t block)
 
 static winograd_own own_of(const winograd_kernel *k, const winograd_run *run)
 {
-    char *own = run->own + (size_t)rcnn_thread_index() * k->own_bytes;
-    return (winograd_own){
-        .squares = (rcnn_square *)(void *)own,
-        .sums = (float *)(void *)(own + k->squares_bytes),
-        .sink = own + k->squares_bytes + k->sums_bytes,
-        .pixels = own + k->squares_bytes + k->sums_bytes + k->sink_bytes,
-        .products = (float *)(void *)(own + k->squares_bytes + k->sums_bytes + k->sink_bytes + k->pixels_bytes)};
+    char *at = run->own + (size_t)rcnn_thread_index() * k->own_bytes;
+    winograd_own own;
+    own.squares = (rcnn_square *)(void *)at;
+    own.sums = (float *)(void *)(at += k->squares_bytes);
+    own.work = (float *)(void *)(at += k->sums_bytes);
+    own.sink = at += k->work_bytes;
+    own.pixels = at += k->sink_bytes;
+    own.products = (float *)(void *)(at + k->pixels_bytes);
+    return own;
 }
 
 static void find_squares(const winograd_run *run, int64_t block, rcnn_square *squares)
@@ -171,23 +193,28 @@ static void find_squares(const winograd_run *run, int64_t block, rcnn_square *sq
 }
 
 /* Sums of one product and panel for all tiles of a block, in steps of about as many rows. */
-static void multiply_block(const winograd_kernel *k, int32_t length, const void *inputs, const void *filters,
+static void multiply_block(const winograd_kernel *k, int32_t length, const void *inputs, int32_t panel, int32_t product,
                            float *sums)
 {
-    const rcnn_product_body *product = k->body->product;
+    const rcnn_product_body *body = k->body->product;
     const size_t channels = (size_t)k->src_desc.dim[3];
-    const int32_t steps = (length + product->rows - 1) / product->rows;
-    for (int32_t step = 0; step < steps; step++) {
-        const int32_t t = step * length / steps;
-        product->multiply(&(rcnn_product_job){
-            .rows = (step + 1) * length / steps - t,
+    const void *filters = rcnn_panels_at(k->filters, panel, product);
+    const int32_t passes = (length + body->rows - 1) / body->rows;
+    rcnn_product_steps steps =
+        has_steps(k) ? rcnn_panels_steps_at(k->filters, panel, product) : (rcnn_product_steps){0};
+    for (int32_t pass = 0; pass < passes; pass++) {
+        const int32_t t = pass * length / passes;
+        steps.row = has_steps(k) ? steps_at(k, inputs, product) + t : NULL;
+        body->multiply(&(rcnn_product_job){
+            .rows = (pass + 1) * length / passes - t,
             .channels = (int32_t)channels,
-            .features = rcnn_cpu_at(product->features, inputs, (size_t)t * channels),
+            .features = rcnn_cpu_at(body->features, inputs, (size_t)product * k->input_stride + (size_t)t * channels),
             .features_stride = channels,
             .stretches = 1,
             .panel = filters,
-            .next = rcnn_cpu_at(product->weights, filters, channels * PANEL), /* of the product behind this one */
-            .sums = sums + (size_t)t * PANEL});
+            .next = rcnn_cpu_at(body->weights, filters, channels * PANEL), /* of the product behind this one */
+            .sums = sums + (size_t)t * PANEL,
+            .steps = has_steps(k) ? &steps : NULL});
     }
 }
 
@@ -197,10 +224,9 @@ static void make_piece(const winograd_kernel *k, const winograd_run *run, int64_
 {
     const int32_t length = length_of(run, block);
     const int32_t panels = k->panels - first < PIECE / PANEL ? k->panels - first : PIECE / PANEL;
-    for (int32_t i = 0; i < PRODUCTS; i++) {
+    for (int32_t i = 0; i < k->products; i++) {
         for (int32_t p = 0; p < panels; p++) {
-            multiply_block(k, length, rcnn_cpu_at(k->body->product->features, inputs, (size_t)i * k->input_stride),
-                           rcnn_panels_at(k->filters, first + p, i),
+            multiply_block(k, length, inputs, first + p, i,
                            own->sums + (size_t)i * k->sums_stride + (size_t)p * k->panel_stride);
         }
     }
@@ -213,7 +239,7 @@ static void make_piece(const winograd_kernel *k, const winograd_run *run, int64_
         }
     }
     if (k->followed) {
-        rcnn_follow_multiply(&k->follow, own->pixels, PIECE, length * OUT * OUT, first * PANEL, panels * PANEL,
+        rcnn_follow_multiply(&k->follow, own->pixels, PIECE, length * k->outputs, first * PANEL, panels * PANEL,
                              own->products);
     }
 }
@@ -222,11 +248,11 @@ static void make_piece(const winograd_kernel *k, const winograd_run *run, int64_
 static void store_following(const winograd_kernel *k, const winograd_run *run, int32_t length, const winograd_own *own)
 {
     for (int32_t t = 0; t < length; t++) {
-        size_t at[OUT * OUT];
-        for (int32_t i = 0; i < OUT * OUT; i++) {
-            at[i] = output_of(&own->squares[t], i);
+        size_t at[OUTPUTS_MAX];
+        for (int32_t i = 0; i < k->outputs; i++) {
+            at[i] = output_of(k, &own->squares[t], i);
         }
-        rcnn_follow_store(&k->follow, own->products + (size_t)t * OUT * OUT * PANEL, OUT * OUT, at,
+        rcnn_follow_store(&k->follow, own->products + (size_t)(t * k->outputs) * PANEL, k->outputs, at,
                           (float *)(void *)run->dst);
     }
 }
@@ -241,7 +267,7 @@ static void run_by_block(const winograd_kernel *k, const winograd_run *run)
         char *inputs = run->inputs + (size_t)rcnn_thread_index() * k->block_bytes;
         find_squares(run, block, own.squares);
         for (int32_t t = 0; t < length_of(run, block); t++) {
-            gather_tile(k, run, &own.squares[t], t, inputs);
+            gather_tile(k, run, &own.squares[t], t, inputs, own.work);
         }
         for (int32_t panel = 0; panel < k->panels; panel += PIECE / PANEL) {
             make_piece(k, run, block, inputs, panel, &own);
@@ -262,7 +288,7 @@ static void run_by_piece(const winograd_kernel *k, const winograd_run *run)
         for (int64_t t = part * length / GATHER_PARTS; t < (part + 1) * length / GATHER_PARTS; t++) {
             rcnn_square square;
             rcnn_sheets_square(&run->sheets, first_of(run, block) + t, &square);
-            gather_tile(k, run, &square, (int32_t)t, run->inputs + (size_t)block * k->block_bytes);
+            gather_tile(k, run, &square, (int32_t)t, run->inputs + (size_t)block * k->block_bytes, own_of(k, run).work);
         }
     }
     /* blocks innermost: threads that work side by side read the same filters */
@@ -280,7 +306,7 @@ static void run_by_piece(const winograd_kernel *k, const winograd_run *run)
 static void lay_out(const winograd_kernel *k, const int32_t *counts, rcnn_sheets *sheets)
 {
     const int32_t count = counts ? k->images : k->src_desc.dim[0];
-    rcnn_sheets_begin(sheets, k->src_desc.dim[1], k->src_desc.dim[2]);
+    rcnn_sheets_begin(sheets, k->body->tile, k->src_desc.dim[1], k->src_desc.dim[2]);
     for (int32_t n = 0; n < count; n++) {
         rcnn_sheets_add(sheets, counts ? counts[n] : 1);
     }
@@ -324,9 +350,13 @@ static rcnn_status winograd_enqueue(rcnn_kernel *kernel, const rcnn_args *args, 
 
 /* ------------------------------------------------------------- choosing */
 
-/* Integers are taken as BF16, which holds them all, and their filters as BF16 too. */
-static const rcnn_winograd_body *body_of(const rcnn_product_body *product)
+static const rcnn_winograd_bodies *bodies_of(const rcnn_product_body *product)
 {
+#if RCNN_CPU_VNNI_BODY
+    if (product == &rcnn_product_vnni) {
+        return &rcnn_winograd_vnni;
+    }
+#endif
 #if RCNN_CPU_BF16_BODY
     if (product == &rcnn_product_bf16) {
         return &rcnn_winograd_bf16;
@@ -353,10 +383,12 @@ static int32_t images_of(const rcnn_graph *graph, const rcnn_op *op)
 const rcnn_winograd_body *rcnn_winograd_choose(const rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op)
 {
     const rcnn_dtype src = graph->values[op->input[0]].desc.dtype;
-    const bool fits = op->w.kh == 3 && op->w.kw == 3 && op->u.conv.stride == 1 && op->u.conv.pad == 1 &&
+    const bool fits = op->w.kh == 3 && op->w.kw == 3 && op->u.conv.stride <= 2 && op->u.conv.pad == 1 &&
                       op->u.conv.groups == 1 && op->w.in % RCNN_PRODUCT_CHANNELS == 0 && op->w.out % PANEL == 0 &&
                       images_of(graph, op) <= RCNN_BATCH_MAX;
-    return fits ? body_of(rcnn_product_choose(backend, src == RCNN_F32 ? RCNN_F32 : RCNN_BF16)) : NULL;
+    const rcnn_winograd_bodies *bodies =
+        fits ? bodies_of(rcnn_product_choose(backend, src == RCNN_I8 ? RCNN_U8 : src)) : NULL;
+    return !bodies ? NULL : op->u.conv.stride == 2 ? &bodies->stride2 : &bodies->stride1;
 }
 
 int32_t rcnn_winograd_match(const rcnn_backend *backend, const rcnn_graph *graph, int32_t first)
@@ -367,47 +399,6 @@ int32_t rcnn_winograd_match(const rcnn_backend *backend, const rcnn_graph *graph
         return 0;
     }
     return rcnn_winograd_choose(backend, graph, op) ? 2 : 0;
-}
-
-/* ------------------------------------------------------------- filters */
-
-#define KERNEL 3
-
-/* G: row of a point p is 1, p, p^2 divided by the product of (p - q) over the other points; infinity's is 0, 0, 1. */
-static void points_of(double g[RCNN_WINOGRAD_IN][KERNEL])
-{
-    const double a = RCNN_WINOGRAD_A, b = RCNN_WINOGRAD_B, c = RCNN_WINOGRAD_C;
-    const double point[RCNN_WINOGRAD_IN - 1] = {a, -a, b, -b, c, -c};
-    for (int i = 0; i < RCNN_WINOGRAD_IN - 1; i++) {
-        double product = 1;
-        for (int j = 0; j < RCNN_WINOGRAD_IN - 1; j++) {
-            product *= j == i ? 1 : point[i] - point[j];
-        }
-        g[i][0] = 1 / product;
-        g[i][1] = point[i] / product;
-        g[i][2] = point[i] * point[i] / product;
-    }
-    g[RCNN_WINOGRAD_IN - 1][0] = g[RCNN_WINOGRAD_IN - 1][1] = 0;
-    g[RCNN_WINOGRAD_IN - 1][2] = 1;
-}
-
-/* G g G' of the filter from input i to output o. */
-static void transform_filter(const rcnn_op *op, int32_t o, int32_t i, float *element)
-{
-    const float *filter = op->w.weights + ((size_t)o * (size_t)op->w.in + (size_t)i) * KERNEL * KERNEL;
-    double g[RCNN_WINOGRAD_IN][KERNEL], half[RCNN_WINOGRAD_IN][KERNEL];
-    points_of(g);
-    for (int y = 0; y < RCNN_WINOGRAD_IN; y++) {
-        for (int x = 0; x < KERNEL; x++) {
-            half[y][x] = g[y][0] * (double)filter[x] + g[y][1] * (double)filter[KERNEL + x] +
-                         g[y][2] * (double)filter[2 * KERNEL + x];
-        }
-    }
-    for (int p = 0; p < PRODUCTS; p++) {
-        const double *row = half[p / RCNN_WINOGRAD_IN];
-        const double *column = g[p % RCNN_WINOGRAD_IN];
-        element[p] = (float)(row[0] * column[0] + row[1] * column[1] + row[2] * column[2]);
-    }
 }
 
 /* ------------------------------------------------------------- preparing */
@@ -424,32 +415,48 @@ static void winograd_release(rcnn_kernel *kernel)
     rcnn_free(k);
 }
 
-/* Strides, and the scratch memory for any number of live maps. */
-static size_t fill_sizes(winograd_kernel *k)
+/* Of a block's transformed inputs and sums. */
+static void fill_block(winograd_kernel *k)
 {
     const rcnn_winograd_body *body = k->body;
-    const int64_t threads = rcnn_cpu_threads(k->backend);
     const int32_t channels = k->src_desc.dim[3];
-    k->block_tiles = body->block_tiles * (channels < USUAL ? USUAL / channels : 1);
-    const size_t tiles = (size_t)k->block_tiles;
-    const size_t element = rcnn_cpu_element_bytes(body->product->features);
+    k->products = body->tile->in * body->tile->in;
+    k->outputs = body->tile->out * body->tile->out;
     k->panels = k->dst_desc.dim[3] / PANEL;
+    k->block_tiles = body->block_tiles * (channels < USUAL ? USUAL / channels : 1);
+    const size_t tiles = (size_t)k->block_tiles, products = (size_t)k->products;
+    const size_t element = rcnn_cpu_element_bytes(body->product->features);
     k->input_stride = tiles * (size_t)channels + STAGGER / element;
     k->panel_stride = tiles * PANEL;
     k->sums_stride = tiles * PIECE + STAGGER / sizeof(float);
-    k->block_bytes = rcnn_aligned_size(PRODUCTS * k->input_stride * element);
+    k->steps_at = rcnn_aligned_size(products * k->input_stride * element);
+    k->block_bytes = k->steps_at + (has_steps(k) ? rcnn_aligned_size(products * tiles * sizeof(float)) : 0);
+    k->work_stride = has_steps(k) ? (size_t)channels + STAGGER / sizeof(float) : 0;
+}
+
+/* Of what a thread has of its own. */
+static void fill_own(winograd_kernel *k)
+{
+    const size_t tiles = (size_t)k->block_tiles, products = (size_t)k->products;
     k->squares_bytes = rcnn_aligned_size(tiles * sizeof(rcnn_square));
-    k->sums_bytes = rcnn_aligned_size(PRODUCTS * k->sums_stride * sizeof(float));
+    k->sums_bytes = rcnn_aligned_size(products * k->sums_stride * sizeof(float));
+    k->work_bytes = rcnn_aligned_size(products * k->work_stride * sizeof(float));
     k->sink_bytes = rcnn_aligned_size(PIECE * sizeof(float));
-    k->own_bytes = k->squares_bytes + k->sums_bytes + k->sink_bytes;
+    k->own_bytes = k->squares_bytes + k->sums_bytes + k->work_bytes + k->sink_bytes;
     if (k->followed) {
-        k->pixels_bytes = rcnn_aligned_size(tiles * OUT * OUT * PIECE * rcnn_cpu_element_bytes(k->dst_desc.dtype));
-        k->own_bytes += k->pixels_bytes + rcnn_aligned_size(tiles * OUT * OUT * PANEL * sizeof(float));
+        const size_t pixels = tiles * (size_t)k->outputs;
+        k->pixels_bytes = rcnn_aligned_size(pixels * PIECE * rcnn_cpu_element_bytes(k->dst_desc.dtype));
+        k->own_bytes += k->pixels_bytes + rcnn_aligned_size(pixels * PANEL * sizeof(float));
     }
-    /* as many as there are when no two maps share a tile; gathered first are few */
-    const int64_t tiles_y = (k->dst_desc.dim[1] + OUT - 1) / OUT, tiles_x = (k->dst_desc.dim[2] + OUT - 1) / OUT;
+}
+
+/* The scratch memory for any number of live maps: as for as many tiles as there are when no two maps share one. */
+static size_t scratch_of(const winograd_kernel *k)
+{
+    const int64_t threads = rcnn_cpu_threads(k->backend), out = k->body->tile->out;
+    const int64_t tiles_y = (k->dst_desc.dim[1] + out - 1) / out, tiles_x = (k->dst_desc.dim[2] + out - 1) / out;
     const int64_t most = k->followed ? 0 : blocks_of(k, k->src_desc.dim[0] * tiles_y * tiles_x);
-    const int64_t first = most < FEW * threads ? most : FEW * threads;
+    const int64_t first = most < FEW * threads ? most : FEW * threads; /* gathered first are few */
     return (size_t)threads * k->own_bytes + (size_t)(first > threads ? first : threads) * k->block_bytes;
 }
 
@@ -467,11 +474,15 @@ static rcnn_status prepare(winograd_kernel *k, const rcnn_graph *graph, const rc
         return rcnn_fail(err, RCNN_ERR_MEMORY, "cpu: conv '%s': out of memory", op->name);
     }
     memset(k->zeros, 0, (size_t)op->w.in * sizeof(float));
-    const rcnn_panels_recipe recipe = {
-        .matrices = PRODUCTS, .rows = op->w.in, .type = k->body->product->weights, .weights = transform_filter};
+    fill_block(k);
+    const rcnn_panels_recipe recipe = {.matrices = k->products,
+                                       .rows = op->w.in,
+                                       .type = k->body->product->weights,
+                                       .weights = k->body->tile->filter,
+                                       .each = has_steps(k)};
     RCNN_TRY(rcnn_panels_get(k->backend, &recipe, op, &k->filters, err));
-    return rcnn_product_numbers_make(graph, op, rcnn_panels_scale(k->filters),
-                                     rcnn_product_unit(&graph->values[op->output[0]]), &k->numbers, err);
+    return rcnn_product_numbers_make(graph, op, NULL, rcnn_product_unit(&graph->values[op->output[0]]), &k->numbers,
+                                     err);
 }
 
 /* follow: the op that does, or NULL. */
@@ -495,7 +506,8 @@ static rcnn_status prepare_with(rcnn_backend *backend, const rcnn_winograd_body 
         winograd_release(&k->head);
         return status;
     }
-    *scratch_bytes = fill_sizes(k);
+    fill_own(k);
+    *scratch_bytes = scratch_of(k);
     *out = &k->head;
     return RCNN_OK;
 }

@@ -2,9 +2,6 @@
 #include "backend/cpu/lanes_avx512.h"
 #include "backend/cpu/winograd_vector.h"
 
-const rcnn_winograd_body rcnn_winograd_avx512 = {
-    .product = &rcnn_product_avx512,
-    .block_tiles = 14, /* transformed inputs: 0.7 MB */
-    .gather = gather,
-    .scatter = scatter,
-};
+#define BLOCK 14 /* transformed inputs: 0.7 MB */
+
+BODIES(rcnn_winograd_avx512, 5x5, rcnn_product_avx512, BLOCK)

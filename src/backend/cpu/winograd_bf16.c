@@ -5,9 +5,6 @@
 
 #include "backend/cpu/winograd_vector.h"
 
-const rcnn_winograd_body rcnn_winograd_bf16 = {
-    .product = &rcnn_product_bf16,
-    .block_tiles = 14, /* transformed inputs: 0.35 MB */
-    .gather = gather,
-    .scatter = scatter,
-};
+#define BLOCK 14 /* transformed inputs: 0.35 MB */
+
+BODIES(rcnn_winograd_bf16, 5x5, rcnn_product_bf16, BLOCK)
