@@ -203,12 +203,15 @@ static rcnn_status first_pass(rcnn_sensitivity *s, const rcnn_image_view *image,
 rcnn_status rcnn_sensitivity_open(const rcnn_model *model, const rcnn_session_options *options,
                                   const rcnn_image_view *image, rcnn_sensitivity **out, rcnn_error *err)
 {
+    rcnn_session_options floats = *options;
+    floats.precision = RCNN_PRECISION_FP32; /* values are read as floats, whatever a backend would choose */
+    floats.keep_values = 1;
     *out = NULL;
     rcnn_sensitivity *s = rcnn_calloc(1, sizeof *s);
     if (!s) {
         return rcnn_fail(err, RCNN_ERR_MEMORY, "calibration: out of memory");
     }
-    rcnn_status status = rcnn_session_create(model, options, &s->session, err);
+    rcnn_status status = rcnn_session_create(model, &floats, &s->session, err);
     if (status == RCNN_OK) {
         status = first_pass(s, image, err);
     }
