@@ -1,6 +1,6 @@
 /* Winograd's filtering on the cpu backend: how exact every body is (winograd.h) against convolutions in double, with stride
- * 1 and 2, for all kinds of features; values that are not finite; both ways of sharing the work; what is prepared, shared and given back.
- * Bodies that the processor lacks are left out, whatever the backend would choose. */
+ * 1 and 2, for all kinds of features; values that are not finite; both ways of sharing the work; what is prepared, shared
+ * and given back. Bodies that the processor lacks are left out, whatever the backend would choose. */
 #include "cpu_support.h"
 
 #include "backend/cpu/onednn.h"

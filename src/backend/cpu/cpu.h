@@ -3,6 +3,8 @@
 #ifndef RCNN_BACKEND_CPU_CPU_H
 #define RCNN_BACKEND_CPU_CPU_H
 
+#include <stdbool.h>
+
 #include "backend/backend.h"
 
 /* Head of every kernel of this backend; each op's own struct starts with it. */
@@ -37,6 +39,14 @@ static inline int32_t rcnn_cpu_live_rows(const int32_t *counts, int32_t images)
         rows += counts[n];
     }
     return rows;
+}
+
+/* Whether the op behind `first`, of the same stage, alone reads the first one's output, as its first input. */
+static inline bool rcnn_cpu_is_chain(const rcnn_graph *graph, int32_t first)
+{
+    const rcnn_op *op = &graph->ops[first], *next = op + 1;
+    return first + 1 < graph->op_count && next->stage == op->stage && next->input[0] == op->output[0] &&
+           graph->values[op->output[0]].last_use == first + 1;
 }
 
 /* Mask channel of packed row `packed` of a MASK_LOGIT kernel; INTERNAL when a label of rows first .. first+count-1 has

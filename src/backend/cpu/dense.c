@@ -165,9 +165,7 @@ static bool is_mixed(const rcnn_graph *graph, const rcnn_op *op)
 
 const rcnn_product_body *rcnn_dense_choose_conv(const rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op)
 {
-    const bool wanted = op->w.kh == 1 && op->w.kw == 1 && op->u.conv.stride == 1 && op->u.conv.pad == 0 &&
-                        op->u.conv.groups == 1 && fits(op) && (op->u.conv.residual || is_faster(graph, op));
-    if (!wanted) {
+    if (!rcnn_product_is_point(op) || !fits(op) || !(op->u.conv.residual || is_faster(graph, op))) {
         return NULL;
     }
     const rcnn_dtype src = graph->values[op->input[0]].desc.dtype;
@@ -187,16 +185,6 @@ static void dense_release(rcnn_kernel *kernel)
     rcnn_product_numbers_free(&k->numbers);
     rcnn_panels_put(k->backend, k->weights);
     rcnn_free(k);
-}
-
-/* Input i of a row. With bins it is bin i / C of channel i % C, which the model's weights have as [C][bins * bins]. */
-static void weight_of(const rcnn_op *op, int32_t o, int32_t i, float *element)
-{
-    const int32_t bins = op->kind == RCNN_OP_FC ? op->u.fc.permute_bins : 0;
-    const int32_t area = bins > 0 ? bins * bins : 1;
-    const int32_t channels = op->w.in / area;
-    const int32_t at = i % channels * area + i / channels;
-    *element = op->w.weights[(size_t)o * (size_t)op->w.in + (size_t)at];
 }
 
 static void cut_rows(dense_kernel *k)
@@ -221,7 +209,8 @@ static rcnn_status prepare(dense_kernel *k, const rcnn_graph *graph, const rcnn_
     k->in = op->w.in;
     k->out = op->w.out;
     cut_rows(k);
-    const rcnn_panels_recipe recipe = {.matrices = 1, .rows = op->w.in, .type = k->body->weights, .weights = weight_of};
+    const rcnn_panels_recipe recipe = {
+        .matrices = 1, .rows = op->w.in, .type = k->body->weights, .weights = rcnn_panels_rows};
     RCNN_TRY(rcnn_panels_get(k->backend, &recipe, op, &k->weights, err));
     return rcnn_product_numbers_make(graph, op, rcnn_panels_scale(k->weights),
                                      rcnn_product_unit(&graph->values[op->output[0]]), &k->numbers, err);

@@ -9,23 +9,14 @@
 
 bool rcnn_follow_fits(const rcnn_backend *backend, const rcnn_graph *graph, int32_t first)
 {
-    const rcnn_op *op = &graph->ops[first];
-    if (first + 1 >= graph->op_count || op->kind != RCNN_OP_CONV || op[1].kind != RCNN_OP_CONV) {
+    const rcnn_op *op = &graph->ops[first], *next = op + 1;
+    if (op->kind != RCNN_OP_CONV || !rcnn_cpu_is_chain(graph, first) || next->kind != RCNN_OP_CONV) {
         return false;
     }
-    const rcnn_op *next = op + 1;
-    const bool alone = next->stage == op->stage && next->input[0] == op->output[0] && next->rows == op->rows &&
-                       graph->values[op->output[0]].last_use == first + 1;
-    const bool point = next->w.kh == 1 && next->w.kw == 1 && next->u.conv.stride == 1 && next->u.conv.pad == 0 &&
-                       next->u.conv.groups == 1 && !next->u.conv.residual;
-    return alone && point && next->w.in % RCNN_PRODUCT_CHANNELS == 0 && next->w.out <= PANEL &&
+    return next->rows == op->rows && rcnn_product_is_point(next) && !next->u.conv.residual &&
+           next->w.in % RCNN_PRODUCT_CHANNELS == 0 && next->w.out <= PANEL &&
            graph->values[next->output[0]].desc.dtype == RCNN_F32 &&
            rcnn_product_choose(backend, graph->values[op->output[0]].desc.dtype);
-}
-
-static void weight_of(const rcnn_op *op, int32_t o, int32_t i, float *element)
-{
-    *element = op->w.weights[(size_t)o * (size_t)op->w.in + (size_t)i];
 }
 
 rcnn_status rcnn_follow_prepare(rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op, rcnn_follow *out,
@@ -36,7 +27,7 @@ rcnn_status rcnn_follow_prepare(rcnn_backend *backend, const rcnn_graph *graph, 
                          .dst = op->output[0],
                          .out = op->w.out};
     const rcnn_panels_recipe recipe = {
-        .matrices = 1, .rows = op->w.in, .type = out->body->weights, .weights = weight_of};
+        .matrices = 1, .rows = op->w.in, .type = out->body->weights, .weights = rcnn_panels_rows};
     RCNN_TRY(rcnn_panels_get(backend, &recipe, op, &out->weights, err));
     return rcnn_product_numbers_make(graph, op, rcnn_panels_scale(out->weights), 1, &out->numbers, err);
 }

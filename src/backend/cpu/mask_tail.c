@@ -1,13 +1,12 @@
-/* DECONV and MASK_LOGIT as one kernel. Where oneDNN's product is the faster one, a few RoIs at a time: the 28x28x256 features
- * between them, 0.8 MB a RoI in floats, stay in the cache and never exist for all detections (321 MB at 400). */
+/* DECONV and MASK_LOGIT as one kernel. Where oneDNN's product is the faster one, some RoIs at a time: the 28x28x256 features
+ * between them, 0.8 MB a RoI in floats, never exist for all detections (321 MB at 400). */
 #include "backend/cpu/mask_tail.h"
 
 #include "backend/cpu/mask_product.h"
 #include "backend/cpu/onednn_conv.h"
 #include "base/memory.h"
 
-#define TAIL_ROWS                                                                                                      \
-    16 /* RoIs at a time: one of the row counts that DECONV is prepared for; it packs its weights for each */
+#define TAIL_ROWS 16 /* RoIs at a time, a count that DECONV is prepared for: its weights are packed once for so many */
 
 typedef struct tail_kernel {
     rcnn_kernel head;
@@ -18,14 +17,9 @@ typedef struct tail_kernel {
 int32_t rcnn_cpu_match_mask_tail(const rcnn_graph *graph, int32_t first)
 {
     const rcnn_op *op = &graph->ops[first];
-    if (op->kind != RCNN_OP_DECONV || first + 1 >= graph->op_count || op->rows == RCNN_NO_VALUE) {
-        return 0;
-    }
-    const rcnn_op *next = op + 1;
-    return next->kind == RCNN_OP_MASK_LOGIT && next->stage == op->stage && next->input[0] == op->output[0] &&
-                   graph->values[op->output[0]].last_use == first + 1
-               ? 2
-               : 0;
+    const bool tail = op->kind == RCNN_OP_DECONV && op->rows != RCNN_NO_VALUE && rcnn_cpu_is_chain(graph, first) &&
+                      op[1].kind == RCNN_OP_MASK_LOGIT;
+    return tail ? 2 : 0;
 }
 
 static rcnn_status tail_enqueue(rcnn_kernel *kernel, const rcnn_args *args, rcnn_error *err)

@@ -21,6 +21,16 @@ struct rcnn_panels {
     void *data;         /* [out/PANEL][matrices][rows/w][PANEL][w], w channels in 32 bits; owned */
 };
 
+/* Input i of a row. With bins it is bin i / C of channel i % C, which the model's weights have as [C][bins * bins]. */
+void rcnn_panels_rows(const rcnn_op *op, int32_t o, int32_t i, float *element)
+{
+    const int32_t bins = op->kind == RCNN_OP_FC ? op->u.fc.permute_bins : 0;
+    const int32_t area = bins > 0 ? bins * bins : 1;
+    const int32_t channels = op->w.in / area;
+    const int32_t at = i % channels * area + i / channels;
+    *element = op->w.weights[(size_t)o * (size_t)op->w.in + (size_t)at];
+}
+
 static size_t index_of(const rcnn_panels *p, int32_t panel, int32_t matrix)
 {
     return ((size_t)panel * (size_t)p->recipe.matrices + (size_t)matrix) * (size_t)p->recipe.rows * PANEL;

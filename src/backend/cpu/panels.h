@@ -19,6 +19,9 @@ typedef struct rcnn_panels_recipe {
 
 #define RCNN_PANELS_MATRICES_MAX 49
 
+/* Weights of one matrix, of a 1x1 CONV or an FC: a recipe's `weights`. */
+void rcnn_panels_rows(const rcnn_op *op, int32_t o, int32_t i, float *element);
+
 /* An existing copy of the op's weights or a new one; a last panel with fewer outputs is filled up with zeros. MEMORY. */
 rcnn_status rcnn_panels_get(rcnn_backend *backend, const rcnn_panels_recipe *recipe, const rcnn_op *op,
                             rcnn_panels **out, rcnn_error *err);

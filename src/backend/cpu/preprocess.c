@@ -1,5 +1,6 @@
 /* u8 images to the network's input: resize, channel order, normalise, round to BF16 where wanted, pad with zeros (spec
- * 2.2-2.6, 13.1-13.4, 14.1-14.3). The network rows of an image are cut into one part per thread; each part has a row cache of its own. */
+ * 2.2-2.6, 13.1-13.4, 14.1-14.3). The network rows of an image are cut into one part per thread; each part has a row cache
+ * of its own. */
 #include "backend/cpu/elements.h"
 #include "backend/cpu/op.h"
 #include "backend/cpu/resize.h"

@@ -54,6 +54,11 @@ const rcnn_product_body *rcnn_product_find(const rcnn_backend *backend, rcnn_dty
     }
 }
 
+bool rcnn_product_is_point(const rcnn_op *op)
+{
+    return op->w.kh == 1 && op->w.kw == 1 && op->u.conv.stride == 1 && op->u.conv.pad == 0 && op->u.conv.groups == 1;
+}
+
 float rcnn_product_unit(const rcnn_value *value)
 {
     return value->scale > 0 ? value->scale : 1;

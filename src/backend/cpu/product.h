@@ -29,8 +29,9 @@ typedef struct rcnn_product_steps {
     const float *row;     /* [rows] */
 } rcnn_product_steps;
 
-/* sums [rows][PANEL] = features [rows][stretches][channels] x panel [stretches * channels][PANEL], or that much more. A panel holds the channels that
- * one 32-bit word of features has side by side: [channels/2][PANEL][2] of BF16, [channels/4][PANEL][4] of I8. */
+/* sums [rows][PANEL] = features [rows][stretches][channels] x panel [stretches * channels][PANEL], or that much more. A
+ * panel holds the channels that one 32-bit word of features has side by side: [channels/2][PANEL][2] of BF16,
+ * [channels/4][PANEL][4] of I8. */
 typedef struct rcnn_product_job {
     int32_t rows, channels;
     const void *features;
@@ -74,6 +75,9 @@ extern const rcnn_product_body rcnn_product_vnni;   /* only with RCNN_CPU_VNNI_B
 const rcnn_product_body *rcnn_product_choose(const rcnn_backend *backend, rcnn_dtype features);
 /* The same, with AMX too: for ops where what oneDNN does around its product costs more than AMX saves. */
 const rcnn_product_body *rcnn_product_find(const rcnn_backend *backend, rcnn_dtype features);
+
+/* Whether the rows of a CONV are its pixels: 1x1 of stride 1. */
+bool rcnn_product_is_point(const rcnn_op *op);
 
 /* The numbers of a CONV, FC or DECONV whose weights are in panels of these scales: what stands in `store`, with the arrays for
  * all outputs of whole panels. weight_scale NULL: 1. unit: of the stored outputs, 1 for floats. MEMORY. */

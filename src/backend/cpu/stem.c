@@ -177,13 +177,12 @@ static bool is_stem(const rcnn_graph *graph, const rcnn_op *op)
 int32_t rcnn_stem_match(const rcnn_backend *backend, const rcnn_graph *graph, int32_t first)
 {
     const rcnn_op *op = &graph->ops[first];
-    if (first + 1 >= graph->op_count || !is_stem(graph, op)) {
+    if (!is_stem(graph, op) || !rcnn_cpu_is_chain(graph, first)) {
         return 0;
     }
     const rcnn_op *pool = op + 1;
-    const bool pooled = pool->kind == RCNN_OP_MAXPOOL && pool->stage == op->stage && pool->input[0] == op->output[0] &&
-                        pool->u.maxpool.kernel == WINDOW && pool->u.maxpool.stride == 2 && pool->u.maxpool.pad == 1 &&
-                        graph->values[op->output[0]].last_use == first + 1;
+    const bool pooled = pool->kind == RCNN_OP_MAXPOOL && pool->u.maxpool.kernel == WINDOW &&
+                        pool->u.maxpool.stride == 2 && pool->u.maxpool.pad == 1;
     const rcnn_product_body *product = rcnn_product_choose(backend, graph->values[op->input[0]].desc.dtype);
     const bool words = product && product->features != RCNN_U8; /* a patch is a whole number of them */
     return pooled && words ? 2 : 0;

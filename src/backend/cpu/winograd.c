@@ -1,12 +1,13 @@
-/* CONV by Winograd's filtering: which convolutions, and how tiles are spread over threads. The arithmetic is in the bodies of
- * winograd.h.
+/* CONV by Winograd's filtering: which convolutions, and how tiles are spread over threads. The arithmetic is in the bodies
+ * of winograd.h.
  *
  * A thread takes a block of tiles, gathers their transformed inputs (36 or 49 matrices, 0.26 to 0.7 MB at 256 channels: they
- * stay in its second-level cache), and for 64 output channels at a time multiplies and scatters, so that the sums never leave that
- * cache either. The filters pass by once a block. Where there are too few blocks to go round, the inputs of all are gathered
- * first, and threads then take pieces of 64 output channels of a block.
+ * stay in its second-level cache), and for 64 output channels at a time multiplies and scatters, so that the sums never
+ * leave that cache either. The filters pass by once a block. Where there are too few blocks to go round, the inputs of all
+ * are gathered first, and threads then take pieces of 64 output channels of a block.
  *
- * What follows (follow.h) takes the outputs of a block, 64 channels at a time, from a buffer that the tiles are scattered to. */
+ * What follows (follow.h) takes the outputs of a block, 64 channels at a time, from a buffer that the tiles are scattered
+ * to. */
 #include "backend/cpu/winograd.h"
 
 #include <string.h>
