@@ -161,7 +161,8 @@ TEST(two_backends_agree)
     char *directory = make_scratch_directory(), json[PATH_BYTES];
     join(json, directory, "v.json");
     program_run run;
-    REQUIRE(RUN(&run, "verify", THIN_MODEL "@" DEVICE, THIN_MODEL "@ref:fp32", SAMPLE, SMALL, "--json", json) == 0);
+    REQUIRE(RUN(&run, "verify", THIN_MODEL "@" DEVICE ":fp32", THIN_MODEL "@ref:fp32", SAMPLE, SMALL, "--json", json) ==
+            0);
     check_run(&run, 0, "\npassed\n");
     CHECK(strstr(run.out, "c2 ") && strstr(run.out, "box_pred ") && strstr(run.out, "mask IoU histogram"));
     run_free(&run);
@@ -303,13 +304,13 @@ TEST(ap_equals_eval)
     write_best_as_truth(ann, "tissue.jpg");
     FILE *picture = fopen(other, "wb");
     REQUIRE(picture && fprintf(picture, "P6 2 1 255 abcdef") > 0 && fclose(picture) == 0);
-    REQUIRE(RUN(&run, "verify", THIN_MODEL "@" DEVICE, THIN_MODEL "@ref", SAMPLE, other, SAMPLE, SMALL, "--ann", ann,
-                "--json", json) == 0);
+    REQUIRE(RUN(&run, "verify", THIN_MODEL "@" DEVICE ":fp32", THIN_MODEL "@ref", SAMPLE, other, SAMPLE, SMALL, "--ann",
+                ann, "--json", json) == 0);
     check_run(&run, 0, "\nAP of 1 images, at most ");
     CHECK_MSG(strstr(run.out, "; skipped: 2 images") && !strstr(run.out, "were not run"), "%s", run.out);
     run_free(&run);
-    REQUIRE(RUN(&eval, "eval", "-m", THIN_MODEL, "--device", DEVICE, "--scale", "160x96", "--threads", "2", "--images",
-                RCNN_SOURCE_DIR "/samples", "--ann", ann, "--json", "-") == 0);
+    REQUIRE(RUN(&eval, "eval", "-m", THIN_MODEL, "--device", DEVICE, "--precision", "fp32", "--scale", "160x96",
+                "--threads", "2", "--images", RCNN_SOURCE_DIR "/samples", "--ann", ann, "--json", "-") == 0);
     check_run(&eval, 0, NULL);
     char *text = read_json(json);
     const char *segm = strstr(text, "\"segm\":{\"a\":"), *eval_segm = strstr(eval.out, "segm");
