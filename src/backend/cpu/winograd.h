@@ -6,7 +6,7 @@
  * - 5x5 outputs of stride 1, 49 products for 225: +-9/32, +-27/32, +-7/4 and infinity. Off by 1.9 % with products of BF16,
  *   less than 4x4 and its usual points 0, +-1, +-2 and infinity; by 1e-6 in F32.
  * - 4x4 outputs of stride 1, 36 products for 144: 0, +-5/8, +-3/2 and infinity. For products of bytes, which would be off by
- *   4 to 6 % with 5x5 outputs, and are by 1.5 to 2.5 %.
+ *   2 to 6 % with 5x5 outputs, and are by 0.8 to 2.6 % (activations of a trained network).
  * - 3x3 outputs of stride 2, 49 products for 81: the even pixels take filters of two taps, with the points 0, 1, -1 and
  *   infinity, the odd ones filters of one.
  *

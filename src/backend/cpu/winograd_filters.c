@@ -29,13 +29,14 @@ static const points POINTS_5X5 = {POINT(A5, DIVISOR_5X5(A5, B5, C5)),
                                   POINT(-C5, DIVISOR_5X5(-C5, A5, B5)),
                                   INFINITE};
 
-#define A4                (double)RCNN_WINOGRAD_4X4_A
-#define B4                (double)RCNN_WINOGRAD_4X4_B
-#define DIVISOR_4X4(p, q) (2 * (p) * (p) * ((p) * (p) - (q) * (q)))
+#define A4                     (double)RCNN_WINOGRAD_4X4_A
+#define B4                     (double)RCNN_WINOGRAD_4X4_B
+#define DIVISOR_4X4_ZERO(p, q) ((p) * (p) * (q) * (q))
+#define DIVISOR_4X4(p, q)      (2 * (p) * (p) * ((p) * (p) - (q) * (q)))
 
-static const points POINTS_4X4 = {POINT(0, A4 *A4 *B4 *B4),        POINT(A4, DIVISOR_4X4(A4, B4)),
-                                  POINT(-A4, DIVISOR_4X4(A4, B4)), POINT(B4, DIVISOR_4X4(B4, A4)),
-                                  POINT(-B4, DIVISOR_4X4(B4, A4)), INFINITE};
+static const points POINTS_4X4 = {POINT(0, DIVISOR_4X4_ZERO(A4, B4)), POINT(A4, DIVISOR_4X4(A4, B4)),
+                                  POINT(-A4, DIVISOR_4X4(A4, B4)),    POINT(B4, DIVISOR_4X4(B4, A4)),
+                                  POINT(-B4, DIVISOR_4X4(B4, A4)),    INFINITE};
 
 /* The first and last tap by the points 0, 1, -1 and infinity, then three times the one between. */
 static const points POINTS_3X3_STRIDE2 = {{-1, 0, 0}, {0.5, 0, 0.5}, {0.5, 0, -0.5}, {0, 0, 1},
