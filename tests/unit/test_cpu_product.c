@@ -152,6 +152,19 @@ static double sum_of(const factors *f, size_t row, size_t column, double *sizes)
     return sum;
 }
 
+static rcnn_product_job job_of(const factors *f, float *sums)
+{
+    return (rcnn_product_job){.rows = f->rows,
+                              .channels = f->channels,
+                              .features = f->features,
+                              .features_stride = f->stride,
+                              .stretches = f->stretches,
+                              .stretch_stride = f->stretch_stride,
+                              .panel = f->panel,
+                              .next = f->panel,
+                              .sums = sums};
+}
+
 /* Bytes are exact up to the float that holds the sum; of floats every addition is off by half of the last of 24 bits. */
 static void check_sums(const char *name, const factors *f, bool add)
 {
@@ -163,16 +176,9 @@ static void check_sums(const char *name, const factors *f, bool add)
     for (size_t i = 0; i < count; i++) {
         sums[i] = before;
     }
-    f->body->multiply(&(rcnn_product_job){.rows = f->rows,
-                                          .channels = f->channels,
-                                          .features = f->features,
-                                          .features_stride = f->stride,
-                                          .stretches = f->stretches,
-                                          .stretch_stride = f->stretch_stride,
-                                          .panel = f->panel,
-                                          .next = f->panel,
-                                          .sums = sums,
-                                          .add = add});
+    rcnn_product_job job = job_of(f, sums);
+    job.add = add;
+    f->body->multiply(&job);
     for (size_t i = 0; i < count; i++) {
         double sizes;
         const double sum = sum_of(f, i / PANEL, i % PANEL, &sizes);
@@ -202,16 +208,9 @@ static void check_steps(const char *name, const factors *f, uint64_t *seed)
     for (int32_t r = 0; r < f->rows; r++) {
         row[r] = test_uniform(seed, 0.001f, 1);
     }
-    f->body->multiply(&(rcnn_product_job){.rows = f->rows,
-                                          .channels = f->channels,
-                                          .features = f->features,
-                                          .features_stride = f->stride,
-                                          .stretches = f->stretches,
-                                          .stretch_stride = f->stretch_stride,
-                                          .panel = f->panel,
-                                          .next = f->panel,
-                                          .sums = sums,
-                                          .steps = &(rcnn_product_steps){start, column, row}});
+    rcnn_product_job job = job_of(f, sums);
+    job.steps = &(rcnn_product_steps){start, column, row};
+    f->body->multiply(&job);
     for (size_t i = 0; i < count; i++) {
         double sizes;
         const double sum = sum_of(f, i / PANEL, i % PANEL, &sizes) + start[i % PANEL];
