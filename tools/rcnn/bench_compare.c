@@ -1,4 +1,4 @@
-/* Two result files compared row by row. */
+/* Two results compared row by row. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +34,7 @@ enum {
 typedef char table_line[COLUMNS][CELL_BYTES];
 
 typedef struct comparison {
-    bench_result side[2];
+    const bench_result *side[2];
     bool *taken;       /* per row of side 1 */
     table_line *lines; /* the heads first   */
     int32_t line_count;
@@ -164,7 +164,7 @@ static void put_heads(comparison *c)
 static int32_t find_partner(const comparison *c, const bench_row *a)
 {
     int32_t i = 0;
-    while (i < c->side[1].row_count && (c->taken[i] || !same_row(a, &c->side[1].rows[i]))) {
+    while (i < c->side[1]->row_count && (c->taken[i] || !same_row(a, &c->side[1]->rows[i]))) {
         i++;
     }
     return i;
@@ -227,7 +227,7 @@ static const char *fact_value(const bench_result *r, const char *name)
 /* What was not the same around the measurements. */
 static void print_differences(FILE *out, const comparison *c)
 {
-    const bench_result *a = &c->side[0], *b = &c->side[1];
+    const bench_result *a = c->side[0], *b = c->side[1];
     for (int32_t i = 0; i < a->fact_count; i++) {
         const char *other = fact_value(b, a->facts[i].name);
         if (other && strcmp(other, a->facts[i].value) != 0) {
@@ -263,7 +263,7 @@ static void print_method(FILE *out)
 
 static bool compare_all(comparison *c, FILE *out)
 {
-    const bench_result *a = &c->side[0], *b = &c->side[1];
+    const bench_result *a = c->side[0], *b = c->side[1];
     put_heads(c);
     for (int32_t i = 0; i < a->row_count; i++) {
         const int32_t partner = find_partner(c, &a->rows[i]);
@@ -292,25 +292,32 @@ static bool compare_all(comparison *c, FILE *out)
     return true;
 }
 
-rcnn_status bench_compare(const char *a, const char *b, FILE *out, rcnn_error *err)
+bool bench_compare(const bench_result *a, const bench_result *b, FILE *out)
 {
-    comparison c = {0};
-    rcnn_status status = bench_read(a, &c.side[0], err);
+    comparison c = {.side = {a, b}};
+    c.taken = calloc((size_t)b->row_count + 1, sizeof *c.taken);
+    c.lines = calloc((size_t)a->row_count + 1, sizeof *c.lines);
+    const bool done = c.taken && c.lines && compare_all(&c, out);
+    free(c.taken);
+    free(c.lines);
+    return done;
+}
+
+rcnn_status bench_compare_files(const char *a, const char *b, FILE *out, rcnn_error *err)
+{
+    bench_result side[2] = {0};
+    rcnn_status status = bench_read(a, &side[0], err);
     if (status == RCNN_OK) {
-        status = bench_read(b, &c.side[1], err);
+        status = bench_read(b, &side[1], err);
     }
     if (status == RCNN_OK) {
-        c.taken = calloc((size_t)c.side[1].row_count + 1, sizeof *c.taken);
-        c.lines = calloc((size_t)c.side[0].row_count + 1, sizeof *c.lines);
         fprintf(out, "A = %s\nB = %s\n", a, b);
-        if (!c.taken || !c.lines || !compare_all(&c, out)) {
+        if (!bench_compare(&side[0], &side[1], out)) {
             tool_fail(err, "'%.150s' and '%.150s': out of memory", a, b);
             status = err->status = RCNN_ERR_MEMORY;
         }
     }
-    free(c.taken);
-    free(c.lines);
-    bench_free(&c.side[0]);
-    bench_free(&c.side[1]);
+    bench_free(&side[0]);
+    bench_free(&side[1]);
     return status;
 }

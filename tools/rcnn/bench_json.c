@@ -96,7 +96,7 @@ static void write_row(FILE *out, const bench_row *row)
     fputc('}', out);
 }
 
-static void write_result(FILE *out, const bench_result *r)
+void bench_print_json(const bench_result *r, FILE *out)
 {
     fprintf(out, "{\"schema\":%d,\"bench\":\"rcnn\",\"complete\":%s,\"random_weights\":%s,\n\"facts\":{", BENCH_SCHEMA,
             r->complete ? "true" : "false", r->random_weights ? "true" : "false");
@@ -124,6 +124,6 @@ bool bench_write_json(const bench_result *r, const char *path, rcnn_error *err)
     if (!outfile_open(&file, path, err)) {
         return false;
     }
-    write_result(file.stream, r);
+    bench_print_json(r, file.stream);
     return outfile_commit(&file, err);
 }

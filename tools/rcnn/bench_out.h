@@ -9,6 +9,7 @@
 
 /* The documented file (docs/benchmarking.md). Replaced only when the new one is complete; "-" = standard output. */
 bool bench_write_json(const bench_result *r, const char *path, rcnn_error *err);
+void bench_print_json(const bench_result *r, FILE *out);
 bool bench_write_csv(const bench_result *r, const char *path, rcnn_error *err);
 bool bench_write_markdown(const bench_result *r, const char *path, rcnn_error *err);
 /* Two aligned tables per size, stages and whole calls, and the reasons of what was not measured. */

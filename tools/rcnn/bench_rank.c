@@ -110,13 +110,14 @@ static int64_t quotients_below(const sides *s, double v)
 static double quotient_at(const sides *s, int64_t k)
 {
     double low = s->b[0] / s->a[s->n - 1] * (1 - 1e-12), high = s->b[s->m - 1] / s->a[0] * (1 + 1e-12);
-    while (high - low > 1e-12 * high) {
-        const double middle = low + (high - low) / 2;
+    double middle = low + (high - low) / 2;
+    while (high - low > 1e-12 * high && middle > low) { /* neighbours, where numbers end, have nothing between them */
         if (quotients_below(s, middle) >= k) {
             high = middle;
         } else {
             low = middle;
         }
+        middle = low + (high - low) / 2;
     }
     return high;
 }

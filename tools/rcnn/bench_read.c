@@ -8,6 +8,7 @@
 
 #define SIDE_MAX   65500.0
 #define NUMBER_MAX 1e15
+#define NUMBER_MIN 1e-12 /* what is smaller is 0: nothing measured is, and quotients of the rest are numbers */
 
 /* -------------------------------------------------------------- members */
 
@@ -74,6 +75,12 @@ static const member_place RESULT_MEMBERS[] = {
 
 static void read_times(json_text *json, bench_times *out);
 
+static double read_number(json_text *json)
+{
+    const double value = json_text_number(json, 0, NUMBER_MAX);
+    return value < NUMBER_MIN ? 0 : value;
+}
+
 /* -1 stands for "not known" in counts. */
 static int32_t read_integer(json_text *json, double most)
 {
@@ -104,7 +111,7 @@ static void read_member(json_text *json, const member_place *table, size_t count
         *(int32_t *)(void *)place = read_integer(json, m->bound);
         break;
     case MEMBER_NUMBER:
-        *(double *)(void *)place = json_text_number(json, 0, NUMBER_MAX);
+        *(double *)(void *)place = read_number(json);
         break;
     case MEMBER_BOOL:
         *(bool *)(void *)place = json_text_bool(json);
@@ -125,7 +132,7 @@ typedef struct sample_list {
 static void read_sample(json_text *json, void *context)
 {
     sample_list *list = context;
-    const double value = json_text_number(json, 0, NUMBER_MAX);
+    const double value = read_number(json);
     if (json->failed) {
         return;
     }
@@ -154,7 +161,9 @@ static void times_member(json_text *json, const char *key, void *context)
         json_text_array(json, read_sample, &list);
         free(times->samples);
         times->samples = list.items;
-        times->count = list.count;
+        if (list.count > 0) { /* an empty list stands beside quantiles that had no samples, and leaves their count */
+            times->count = list.count;
+        }
     } else if (strcmp(key, "count") != 0 || !times->samples) {
         read_member(json, TIMES_MEMBERS, COUNT_OF(TIMES_MEMBERS), key, times);
     } else {
@@ -206,7 +215,7 @@ static void stage_number_member(json_text *json, const char *key, void *context)
     if (stage == BENCH_STAGE_COUNT) {
         json_text_skip(json);
     } else {
-        ((double *)context)[stage] = json_text_number(json, 0, NUMBER_MAX);
+        ((double *)context)[stage] = read_number(json);
     }
 }
 
@@ -326,16 +335,22 @@ static rcnn_status read_all(const char *path, FILE *file, char **data, size_t *s
     return RCNN_OK;
 }
 
-static rcnn_status parse(const char *path, const char *data, size_t size, bench_result *out, rcnn_error *err)
+rcnn_status bench_parse(const char *name, const char *data, size_t size, bench_result *out, rcnn_error *err)
 {
-    json_text json = {.name = path, .data = data, .size = size, .err = err};
+    json_text json = {.name = name, .data = data, .size = size, .err = err};
     document d = {.result = out, .schema = -1};
+    memset(out, 0, sizeof *out);
     json_text_object(&json, document_member, &d);
     json_text_end(&json);
     if (d.schema < 0) {
         json_text_fail(&json, RCNN_ERR_FORMAT, "want \"schema\":%d, got none: no benchmark's result", BENCH_SCHEMA);
     }
-    return json.failed ? err->status : RCNN_OK;
+    if (json.failed) {
+        bench_free(out);
+        memset(out, 0, sizeof *out);
+        return err->status;
+    }
+    return RCNN_OK;
 }
 
 rcnn_status bench_read(const char *path, bench_result *out, rcnn_error *err)
@@ -351,12 +366,8 @@ rcnn_status bench_read(const char *path, bench_result *out, rcnn_error *err)
     rcnn_status status = read_all(path, file, &data, &size, err);
     fclose(file);
     if (status == RCNN_OK) {
-        status = parse(path, data, size, out, err);
+        status = bench_parse(path, data, size, out, err);
     }
     free(data);
-    if (status != RCNN_OK) {
-        bench_free(out);
-        memset(out, 0, sizeof *out);
-    }
     return status;
 }

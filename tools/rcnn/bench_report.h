@@ -16,6 +16,8 @@
  * known. *out need not be initialised; on success the caller frees it with bench_free, on failure it is empty.
  * Statuses: NOT_FOUND, IO; FORMAT with the line and column where it is wrong; LIMIT; MEMORY. */
 rcnn_status bench_read(const char *path, bench_result *out, rcnn_error *err);
+/* The same of a text [size] with a NUL behind it; `name` heads the messages. Statuses: FORMAT, LIMIT, MEMORY. */
+rcnn_status bench_parse(const char *name, const char *data, size_t size, bench_result *out, rcnn_error *err);
 
 /* The detections of one measured mode, to be shown. Everything is borrowed; results is that of the image alone. */
 typedef struct bench_shown {
@@ -35,10 +37,12 @@ rcnn_status bench_write_report(const bench_result *r, const bench_shown *shown, 
 /* False in builds that write charts as SVG only. */
 bool bench_report_has_png(void);
 
-/* Compares the rows of two result files that have the same subject, mode, size, batch, precision and device, and prints
- * a table of verdicts on b as seen from a: faster, slower, same, unclear, with the test, n, p and the ratio. Returns OK
- * whatever the verdicts are. */
-rcnn_status bench_compare(const char *a, const char *b, FILE *out, rcnn_error *err);
+/* Compares the rows of two results that have the same subject, mode, size, batch, precision and device, and prints a
+ * table of verdicts on b as seen from a: faster, slower, same, unclear, with the test, n, p and the ratio. True whatever
+ * the verdicts are; false when out of memory. */
+bool bench_compare(const bench_result *a, const bench_result *b, FILE *out);
+/* The same of two result files, their names printed first. Statuses: those of bench_read. */
+rcnn_status bench_compare_files(const char *a, const char *b, FILE *out, rcnn_error *err);
 
 /* One span of a run: a stage, or an op of it (then ops = 1). */
 typedef struct bench_step {

@@ -361,7 +361,7 @@ static int compare(bench_job *j)
         message_error("bench --compare: want two result files, got %d", j->opts->operand_count);
         return TOOL_USAGE;
     }
-    const rcnn_status status = bench_compare(j->opts->operands[0], j->opts->operands[1], stdout, &j->err);
+    const rcnn_status status = bench_compare_files(j->opts->operands[0], j->opts->operands[1], stdout, &j->err);
     if (status != RCNN_OK) {
         message_error("%s", j->err.message);
     }
