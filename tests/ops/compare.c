@@ -169,8 +169,9 @@ static void compare_floats(const compared *c, const float *want, void *const *al
     const tolerance allowed = allowed_for(c);
     const float *got = c->got[output];
     difference d = {0};
-    for (size_t e = 0; e < one_op_elements(c->test, c->test->op.output[output]); e++) {
-        if (one_op_is_live(c->test, all_wanted, output, e)) {
+    one_op_span live;
+    for (int32_t row = 0; one_op_live_span(c->test, all_wanted, output, row, &live); row++) {
+        for (size_t e = live.begin; e < live.end; e++) {
             compare_float(&d, &allowed, e, wanted(c, output, &allowed, want[e]), got[e]);
         }
     }
@@ -183,8 +184,9 @@ static void compare_integers(const compared *c, const int32_t *want, void *const
 {
     const int32_t *got = c->got[output];
     difference d = {0};
-    for (size_t e = 0; e < one_op_elements(c->test, c->test->op.output[output]); e++) {
-        if (one_op_is_live(c->test, all_wanted, output, e)) {
+    one_op_span live;
+    for (int32_t row = 0; one_op_live_span(c->test, all_wanted, output, row, &live); row++) {
+        for (size_t e = live.begin; e < live.end; e++) {
             d.compared++;
             d.first = want[e] != got[e] && d.count++ == 0 ? e : d.first;
         }
@@ -211,9 +213,14 @@ void compare_written(const compared *c)
     const one_op *t = c->test;
     for (int32_t i = 0; i < t->op.output_count; i++) {
         const rcnn_value *value = &t->graph.values[t->op.output[i]];
-        for (size_t e = 0; value->desc.dtype == RCNN_F32 && e < one_op_elements(t, t->op.output[i]); e++) {
-            if (one_op_is_live(t, c->got, i, e) && !isfinite(((const float *)c->got[i])[e])) {
-                test_fail("%s[%zu] is live but was not written or is not finite", value->name, e);
+        const float *got = c->got[i];
+        one_op_span live;
+        for (int32_t row = 0; value->desc.dtype == RCNN_F32 && one_op_live_span(t, c->got, i, row, &live); row++) {
+            while (live.begin < live.end && isfinite(got[live.begin])) {
+                live.begin++;
+            }
+            if (live.begin < live.end) {
+                test_fail("%s[%zu] is live but was not written or is not finite", value->name, live.begin);
                 return;
             }
         }
@@ -247,14 +254,9 @@ void compare_same_bytes(const compared *c, void *const *first, const char *what)
 {
     const one_op *t = c->test;
     for (int32_t i = 0; i < t->op.output_count; i++) {
-        const rcnn_value_id id = t->op.output[i];
-        const size_t item = rcnn_dtype_bytes(t->graph.values[id].desc.dtype);
-        for (size_t e = 0; e < one_op_elements(t, id); e++) {
-            if (one_op_is_live(t, first, i, e) &&
-                memcmp((const char *)first[i] + e * item, (const char *)c->got[i] + e * item, item) != 0) {
-                test_fail("%s[%zu] differs between %s", t->graph.values[id].name, e, what);
-                break;
-            }
+        const size_t e = one_op_first_difference(t, first, i, first[i], c->got[i]);
+        if (e != SIZE_MAX) {
+            test_fail("%s[%zu] differs between %s", t->graph.values[t->op.output[i]].name, e, what);
         }
     }
 }

@@ -207,23 +207,54 @@ static size_t live_rows(const one_op *t)
     return rows;
 }
 
+static size_t elements_of_row(const one_op *t, int32_t output)
+{
+    const rcnn_value_id id = t->op.output[output];
+    return one_op_elements(t, id) / (size_t)t->graph.values[id].desc.dim[0];
+}
+
+bool one_op_live_span(const one_op *t, void *const *result, int32_t output, int32_t row, one_op_span *out)
+{
+    const int32_t *dim = t->graph.values[t->op.output[output]].desc.dim;
+    const size_t row_elements = elements_of_row(t, output);
+    size_t live = row_elements;
+    if (row >= dim[0]) {
+        return false;
+    }
+    if (one_op_live_of(t, output) == ONE_OP_ROWS) {
+        live = (size_t)row < live_rows(t) ? row_elements : 0;
+    } else if (one_op_live_of(t, output) == ONE_OP_LISTS) {
+        const int32_t *counts = result[t->op.output_count - 1];
+        live = row_elements / (size_t)dim[1] * (size_t)counts[row];
+    }
+    *out = (one_op_span){(size_t)row * row_elements, (size_t)row * row_elements + live};
+    return true;
+}
+
 bool one_op_is_live(const one_op *t, void *const *result, int32_t output, size_t element)
 {
-    rcnn_value_id id = t->op.output[output];
-    const int32_t *dim = t->graph.values[id].desc.dim;
-    size_t row_elements = one_op_elements(t, id) / (size_t)dim[0];
-    size_t row = element / row_elements;
-    switch (one_op_live_of(t, output)) {
-    case ONE_OP_ALL:
-        return true;
-    case ONE_OP_ROWS:
-        return row < live_rows(t);
-    case ONE_OP_LISTS: {
-        const int32_t *counts = result[t->op.output_count - 1];
-        return element % row_elements / (row_elements / (size_t)dim[1]) < (size_t)counts[row];
+    one_op_span span;
+    const int32_t row = (int32_t)(element / elements_of_row(t, output));
+    return one_op_live_span(t, result, output, row, &span) && element < span.end;
+}
+
+size_t one_op_first_difference(const one_op *t, void *const *result, int32_t output, const void *a, const void *b)
+{
+    const size_t item = rcnn_dtype_bytes(t->graph.values[t->op.output[output]].desc.dtype);
+    one_op_span span;
+    for (int32_t row = 0; one_op_live_span(t, result, output, row, &span); row++) {
+        const char *left = (const char *)a + span.begin * item, *right = (const char *)b + span.begin * item;
+        const size_t count = span.end - span.begin;
+        if (memcmp(left, right, count * item) == 0) {
+            continue;
+        }
+        for (size_t e = 0; e < count; e++) {
+            if (memcmp(left + e * item, right + e * item, item) != 0) {
+                return span.begin + e;
+            }
+        }
     }
-    }
-    return true;
+    return SIZE_MAX;
 }
 
 /* ----------------------------------------------------------------- types */

@@ -121,8 +121,17 @@ rcnn_status one_op_replay(one_op_run *run, rcnn_error *err);
 /* Copies the outputs back into run->result. INTERNAL when the bytes after a value were written to. */
 rcnn_status one_op_fetch(one_op_run *run, rcnn_error *err);
 void one_op_close(one_op_run *run);
-/* Element e of output i is live in these results. */
+/* Elements [begin, end) of an output. */
+typedef struct one_op_span {
+    size_t begin, end;
+} one_op_span;
+
+/* Those that are live in these results, row by row of dimension 0; an empty span in a row that has none. False behind the
+ * last row. */
+bool one_op_live_span(const one_op *t, void *const *result, int32_t output, int32_t row, one_op_span *out);
 bool one_op_is_live(const one_op *t, void *const *result, int32_t output, size_t element);
+/* First element of an output, live in these results, whose bytes are not the same in a and b; SIZE_MAX when there is none. */
+size_t one_op_first_difference(const one_op *t, void *const *result, int32_t output, const void *a, const void *b);
 
 /* All of it on ref with one thread; fails the program's checks through `err` alone. */
 rcnn_status one_op_on_ref(const one_op *t, one_op_run *run, rcnn_error *err);

@@ -31,14 +31,8 @@ static bool run(const one_op *t, const rcnn_backend_vt *vt, int32_t threads, one
 static void check_same(const one_op *t, void *const *want, void *const *got, const char *what)
 {
     for (int32_t i = 0; i < t->op.output_count; i++) {
-        const rcnn_value *value = &t->graph.values[t->op.output[i]];
-        const size_t item = rcnn_dtype_bytes(value->desc.dtype);
-        size_t different = 0;
-        for (size_t e = 0; e < one_op_elements(t, t->op.output[i]); e++) {
-            const char *a = (const char *)want[i] + e * item, *b = (const char *)got[i] + e * item;
-            different += one_op_is_live(t, want, i, e) && memcmp(a, b, item) != 0;
-        }
-        CHECK_MSG(different == 0, "%s: %zu elements of '%s' differ", what, different, value->name);
+        const size_t e = one_op_first_difference(t, want, i, want[i], got[i]);
+        CHECK_MSG(e == SIZE_MAX, "%s: '%s' differs at %zu", what, t->graph.values[t->op.output[i]].name, e);
     }
 }
 

@@ -679,15 +679,9 @@ static void compare_part(const one_op *batch, const one_op_run *whole, int32_t n
     for (int32_t i = 0; i < part->op.output_count; i++) {
         bool packed = one_op_live_of(batch, i) == ONE_OP_ROWS;
         size_t offset = part_offset(batch, batch->op.output[i], n, packed);
-        const size_t item = rcnn_dtype_bytes(part->graph.values[part->op.output[i]].desc.dtype);
-        for (size_t e = 0; e < one_op_elements(part, part->op.output[i]); e++) {
-            if (one_op_is_live(part, alone->result, i, e) &&
-                memcmp((const char *)whole->result[i] + offset + e * item, (const char *)alone->result[i] + e * item,
-                       item) != 0) {
-                CHECK_MSG(0, "%s: output %d of image %d, element %zu", name, i, n, e);
-                return;
-            }
-        }
+        const char *here = (const char *)whole->result[i] + offset;
+        const size_t e = one_op_first_difference(part, alone->result, i, here, alone->result[i]);
+        CHECK_MSG(e == SIZE_MAX, "%s: output %d of image %d, element %zu", name, i, n, e);
     }
 }
 
