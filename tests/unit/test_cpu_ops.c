@@ -216,16 +216,24 @@ TEST(sums_are_the_same_at_every_level)
         a[i] = test_float_of_bits((uint32_t)(test_random(&seed) >> 32) & 0xbfbfbfbfu);
         b[i] = test_float_of_bits((uint32_t)(test_random(&seed) >> 32) & 0xbfbfbfbfu);
     }
-    for (int32_t combination = 0; combination < 64; combination++) {
+    for (int32_t combination = 0; combination < 256; combination++) { /* types; with and without ReLU and b */
         const rcnn_cpu_addends how = {.a_type = types[combination % 4],
                                       .b_type = types[combination / 4 % 4],
-                                      .dst_type = types[combination / 16],
+                                      .dst_type = types[combination / 16 % 4],
                                       .a_factor = 0.37f,
-                                      .b_factor = 1.21f};
+                                      .b_factor = 1.21f,
+                                      .relu = combination >= 64 && combination < 192};
+        const void *second = combination < 128 ? b : NULL;
         const size_t bytes = MANY * rcnn_cpu_element_bytes(how.dst_type);
-        rcnn_cpu_body_c.add(&how, a, b, MANY, want);
+        rcnn_cpu_body_c.add(&how, a, second, MANY, want);
+        for (size_t i = 0; i < MANY; i++) {
+            const float x = rcnn_cpu_element(how.a_type, a, i) * 0.37f;
+            const float sum = second ? x + rcnn_cpu_element(how.b_type, b, i) * 1.21f : x;
+            CHECK(rcnn_cpu_element(how.dst_type, want, i) ==
+                  one_op_stored(how.dst_type, 1, how.relu && sum < 0 ? 0 : sum));
+        }
         for (int32_t level = 1; level < LEVELS; level++) {
-            body_at(level)->add(&how, a, b, MANY, got);
+            body_at(level)->add(&how, a, second, MANY, got);
             CHECK_MSG(memcmp(want, got, bytes) == 0, "combination %d at level %d", combination, level);
         }
     }

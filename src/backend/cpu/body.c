@@ -140,10 +140,10 @@ void rcnn_cpu_max_rest(rcnn_dtype type, const void *const *taps, int32_t count, 
 
 /* ------------------------------------------------------------ add, weigh */
 
-static bool is_plain(const rcnn_cpu_addends *how)
+static bool is_plain(const rcnn_cpu_addends *how, const void *b)
 {
-    return how->a_type == RCNN_F32 && how->b_type == RCNN_F32 && how->dst_type == RCNN_F32 && how->a_factor == 1 &&
-           how->b_factor == 1;
+    return b && !how->relu && how->a_type == RCNN_F32 && how->b_type == RCNN_F32 && how->dst_type == RCNN_F32 &&
+           how->a_factor == 1 && how->b_factor == 1;
 }
 
 static void add_floats(const float *a, const float *b, size_t count, float *dst)
@@ -155,7 +155,7 @@ static void add_floats(const float *a, const float *b, size_t count, float *dst)
 
 void rcnn_cpu_add_rest(const rcnn_cpu_addends *how, const void *a, const void *b, size_t count, size_t first, void *dst)
 {
-    if (is_plain(how)) {
+    if (is_plain(how, b)) {
         add_floats((const float *)a + first, (const float *)b + first, count - first, (float *)dst + first);
         return;
     }
@@ -163,9 +163,15 @@ void rcnn_cpu_add_rest(const rcnn_cpu_addends *how, const void *a, const void *b
         const size_t block = block_size(count - i);
         float a_room[BLOCK], b_room[BLOCK], sum[BLOCK];
         const float *x = as_floats(how->a_type, a, i, block, a_room);
-        const float *y = as_floats(how->b_type, b, i, block, b_room);
         for (size_t k = 0; k < block; k++) {
-            sum[k] = x[k] * how->a_factor + y[k] * how->b_factor;
+            sum[k] = x[k] * how->a_factor;
+        }
+        const float *y = b ? as_floats(how->b_type, b, i, block, b_room) : NULL;
+        for (size_t k = 0; y && k < block; k++) {
+            sum[k] += y[k] * how->b_factor;
+        }
+        for (size_t k = 0; how->relu && k < block; k++) {
+            sum[k] = sum[k] < 0 ? 0 : sum[k];
         }
         store_floats(how->dst_type, sum, block, dst, i);
     }

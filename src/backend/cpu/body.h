@@ -16,10 +16,11 @@
 
 #define RCNN_CPU_POOL_MAX 49 /* pixels of a pooling window: 7 x 7; the networks here use 3 x 3 and 1 x 1 */
 
-/* The operands of add. */
+/* The operands of add, and what becomes of the sum. */
 typedef struct rcnn_cpu_addends {
     rcnn_dtype a_type, b_type, dst_type;
     float a_factor, b_factor;
+    bool relu;
 } rcnn_cpu_addends;
 
 /* A feature map of one image, and what weigh makes of it. */
@@ -72,7 +73,8 @@ typedef struct rcnn_cpu_overlap_rule {
 typedef struct rcnn_cpu_body {
     /* dst[c] = largest of taps[0..count)[c]; one NaN makes the result NaN. 1 <= count <= RCNN_CPU_POOL_MAX. */
     void (*max_of)(rcnn_dtype type, const void *const *taps, int32_t count, size_t channels, void *dst);
-    /* dst = a * a_factor + b * b_factor; dst may be a where their elements are of one size. */
+    /* dst = relu?(a * a_factor + b * b_factor), without b where it is NULL; dst may be a or b where their elements are of one
+     * size. NaN stays NaN in F32 and BF16. */
     void (*add)(const rcnn_cpu_addends *how, const void *a, const void *b, size_t count, void *dst);
     /* dst[c] = sum over rows y and columns x of weight_y * weight_x * map[y][x][c] */
     void (*weigh)(const rcnn_cpu_map *map, const rcnn_cpu_taps *rows, const rcnn_cpu_taps *columns, void *dst);

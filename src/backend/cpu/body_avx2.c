@@ -5,6 +5,8 @@
 
 #include "backend/cpu/lanes_avx2.h"
 
+#include "backend/cpu/add_vector.h"
+
 INLINE void store_many(rcnn_dtype type, void *dst, size_t first, const __m256 *values, size_t count)
 {
     for (size_t k = 0; k < count; k++) {
@@ -80,40 +82,6 @@ INLINE void max_as(rcnn_dtype type, const void *const *taps, int32_t count, size
 static void max_of_avx2(rcnn_dtype type, const void *const *taps, int32_t count, size_t channels, void *dst)
 {
     RCNN_CPU_BY_TYPE(type, max_as, taps, count, channels, dst)
-}
-
-/* ------------------------------------------------------------------- add */
-
-INLINE void add_as(rcnn_dtype a_type, rcnn_dtype b_type, rcnn_dtype dst_type, const rcnn_cpu_addends *how,
-                   const void *a, const void *b, size_t count, void *dst)
-{
-    const __m256 a_factor = _mm256_set1_ps(how->a_factor), b_factor = _mm256_set1_ps(how->b_factor);
-    size_t i = 0;
-    for (; i + LANES <= count; i += LANES) {
-        const __m256 x = _mm256_mul_ps(load(a_type, a, i), a_factor);
-        const __m256 y = _mm256_mul_ps(load(b_type, b, i), b_factor);
-        store(dst_type, dst, i, _mm256_add_ps(x, y));
-    }
-    if (i < count) {
-        rcnn_cpu_add_rest(how, a, b, count, i, dst);
-    }
-}
-
-/* The types that networks have are constants for the compiler, all others are looked at vector by vector. */
-static void add_avx2(const rcnn_cpu_addends *how, const void *a, const void *b, size_t count, void *dst)
-{
-    const rcnn_dtype x = how->a_type, y = how->b_type, z = how->dst_type;
-    if (x == RCNN_F32 && y == RCNN_F32 && z == RCNN_F32) {
-        add_as(RCNN_F32, RCNN_F32, RCNN_F32, how, a, b, count, dst);
-    } else if (x == RCNN_BF16 && y == RCNN_BF16 && z == RCNN_BF16) {
-        add_as(RCNN_BF16, RCNN_BF16, RCNN_BF16, how, a, b, count, dst);
-    } else if (x == RCNN_I8 && y == RCNN_I8 && z == RCNN_I8) {
-        add_as(RCNN_I8, RCNN_I8, RCNN_I8, how, a, b, count, dst);
-    } else if (x == RCNN_BF16 && y == RCNN_I8 && z == RCNN_I8) {
-        add_as(RCNN_BF16, RCNN_I8, RCNN_I8, how, a, b, count, dst);
-    } else {
-        add_as(x, y, z, how, a, b, count, dst);
-    }
 }
 
 /* ----------------------------------------------------------------- weigh */
@@ -285,7 +253,7 @@ static bool overlaps_any_avx2(const rcnn_cpu_box_columns *boxes, int32_t from, i
 }
 
 const rcnn_cpu_body rcnn_cpu_body_avx2 = {.max_of = max_of_avx2,
-                                          .add = add_avx2,
+                                          .add = add,
                                           .weigh = weigh_avx2,
                                           .dots = dots_avx2,
                                           .sum_windows = rcnn_cpu_sum_windows_avx2,

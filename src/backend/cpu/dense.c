@@ -156,20 +156,21 @@ static bool is_faster(const rcnn_graph *graph, const rcnn_op *op)
     return graph->values[op->input[0]].desc.dtype == RCNN_BF16 && op->w.in >= FASTER_FROM && op->w.in <= FASTER_TO;
 }
 
-/* A product of bytes and a residual of another kind: oneDNN writes floats, which are added and stored after it. */
-static bool is_mixed(const rcnn_graph *graph, const rcnn_op *op)
+/* The planner places a residual under the result where their elements are of one size. Where it cannot, panels write lines of
+ * memory in pieces that nothing has fetched, and oneDNN's sums, stored in one stream, are faster. */
+static bool has_room_for_residual(const rcnn_graph *graph, const rcnn_op *op)
 {
-    const rcnn_dtype residual = op->u.conv.residual ? graph->values[op->input[1]].desc.dtype : RCNN_U8;
-    return graph->values[op->input[0]].desc.dtype == RCNN_U8 && residual != RCNN_U8 && residual != RCNN_I8;
+    return !op->u.conv.residual || rcnn_dtype_bytes(graph->values[op->input[1]].desc.dtype) ==
+                                       rcnn_dtype_bytes(graph->values[op->output[0]].desc.dtype);
 }
 
 const rcnn_product_body *rcnn_dense_choose_conv(const rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op)
 {
-    if (!rcnn_product_is_point(op) || !fits(op) || !(op->u.conv.residual || is_faster(graph, op))) {
+    const bool wanted = op->u.conv.residual || is_faster(graph, op);
+    if (!wanted || !rcnn_product_is_point(op) || !fits(op) || !has_room_for_residual(graph, op)) {
         return NULL;
     }
-    const rcnn_dtype src = graph->values[op->input[0]].desc.dtype;
-    return is_mixed(graph, op) ? rcnn_product_find(backend, src) : rcnn_product_choose(backend, src);
+    return rcnn_product_choose(backend, graph->values[op->input[0]].desc.dtype);
 }
 
 const rcnn_product_body *rcnn_dense_choose_fc(const rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op)

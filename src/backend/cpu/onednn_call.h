@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+#include "backend/cpu/body.h"
 #include "backend/cpu/onednn.h"
 #include "backend/cpu/onednn_api.h"
 
@@ -55,12 +56,13 @@ typedef struct onednn_numbers {
     bool integer, by_float, has_residual, relu;
     float *weight_scale, *output_scale, *bias; /* [out], integer only; owned */
     int32_t out;
+    const rcnn_cpu_body *body; /* stores */
 } onednn_numbers;
 
 dnnl_data_type_t onednn_type(rcnn_dtype type);
 /* op: CONV, FC or DECONV. MEMORY; UNSUPPORTED for types that none of them takes. */
-rcnn_status onednn_numbers_make(const rcnn_graph *graph, const rcnn_op *op, const char *where, onednn_numbers *out,
-                                rcnn_error *err);
+rcnn_status onednn_numbers_make(const rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op,
+                                const char *where, onednn_numbers *out, rcnn_error *err);
 void onednn_numbers_free(onednn_numbers *numbers);
 /* Floats to the destination, `count` elements: dst = store(relu?(sums (+ residual))). residual may be dst. */
 void onednn_store(const onednn_numbers *numbers, const float *sums, const void *residual, void *dst, size_t count);

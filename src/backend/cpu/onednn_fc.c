@@ -187,7 +187,7 @@ rcnn_status rcnn_onednn_prepare_fc(rcnn_backend *backend, const rcnn_graph *grap
     k->row_count = graph->values[op->input[0]].desc.dim[0];
     k->in = op->w.in;
     k->out = op->w.out;
-    rcnn_status status = onednn_numbers_make(graph, op, k->where, &k->numbers, err);
+    rcnn_status status = onednn_numbers_make(backend, graph, op, k->where, &k->numbers, err);
     if (status == RCNN_OK) {
         status = prepare(k, op, err);
     }

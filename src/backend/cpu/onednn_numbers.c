@@ -73,8 +73,8 @@ static bool sums_residual(const onednn_numbers *n)
     return n->dst == n->residual || (is_integer(n->dst) && is_integer(n->residual));
 }
 
-rcnn_status onednn_numbers_make(const rcnn_graph *graph, const rcnn_op *op, const char *where, onednn_numbers *out,
-                                rcnn_error *err)
+rcnn_status onednn_numbers_make(const rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op,
+                                const char *where, onednn_numbers *out, rcnn_error *err)
 {
     const rcnn_value *src = &graph->values[op->input[0]];
     const rcnn_value *dst = &graph->values[op->output[0]];
@@ -84,7 +84,8 @@ rcnn_status onednn_numbers_make(const rcnn_graph *graph, const rcnn_op *op, cons
                           .src_scale = src->scale,
                           .dst_scale = dst->scale,
                           .has_residual = op->kind == RCNN_OP_CONV && op->u.conv.residual,
-                          .out = op->w.out};
+                          .out = op->w.out,
+                          .body = rcnn_cpu_body_of(rcnn_cpu_isa_of(backend))};
     n->relu = op->kind == RCNN_OP_CONV ? op->u.conv.relu : op->kind == RCNN_OP_FC ? op->u.fc.relu : op->u.deconv.relu;
     if (n->has_residual) {
         n->residual = graph->values[op->input[1]].desc.dtype;
@@ -110,52 +111,22 @@ void onednn_numbers_free(onednn_numbers *numbers)
 
 /* ------------------------------------------------------------- storing */
 
-static void store_block(const onednn_numbers *n, const float *sums, const void *residual, void *dst, size_t first,
-                        size_t count)
-{
-    const float scale = n->residual_scale > 0 ? n->residual_scale : 1;
-    const float inverse = n->dst_scale > 0 ? 1 / n->dst_scale : 1;
-    for (size_t i = first; i < first + count; i++) {
-        float value = sums[i] + (residual ? rcnn_cpu_element(n->residual, residual, i) * scale : 0.0f);
-        value = n->relu && value < 0 ? 0 : value;
-        switch (n->dst) {
-        case RCNN_BF16:
-            ((uint16_t *)dst)[i] = rcnn_cpu_to_bf16(value);
-            break;
-        case RCNN_I8:
-            ((int8_t *)dst)[i] = rcnn_cpu_to_i8(value * inverse);
-            break;
-        case RCNN_U8:
-            ((uint8_t *)dst)[i] = rcnn_cpu_to_u8(value * inverse);
-            break;
-        default:
-            ((float *)dst)[i] = value;
-            break;
-        }
-    }
-}
-
-/* The stem's case, without a residual and with a loop that compilers vectorise. */
-static void store_u8_block(const onednn_numbers *n, const float *sums, uint8_t *dst, size_t count)
-{
-    const float inverse = 1 / n->dst_scale;
-    for (size_t i = 0; i < count; i++) {
-        dst[i] = rcnn_cpu_to_u8(sums[i] * inverse); /* saturating at 0 is the ReLU */
-    }
-}
-
 void onednn_store(const onednn_numbers *n, const float *sums, const void *residual, void *dst, size_t count)
 {
-    const size_t block = 1u << 14;
+    const size_t block = 1u << 13;
     const int64_t blocks = (int64_t)((count + block - 1) / block);
+    const float inverse = n->dst_scale > 0 ? 1 / n->dst_scale : 1;
+    const rcnn_cpu_addends how = {.a_type = RCNN_F32,
+                                  .b_type = n->residual,
+                                  .dst_type = n->dst,
+                                  .a_factor = inverse,
+                                  .b_factor = n->residual_scale > 0 ? n->residual_scale * inverse : inverse,
+                                  .relu = n->relu};
 #pragma omp parallel for schedule(static)
     for (int64_t b = 0; b < blocks; b++) {
         const size_t first = (size_t)b * block;
         const size_t length = count - first < block ? count - first : block;
-        if (n->dst == RCNN_U8 && !residual) {
-            store_u8_block(n, sums + first, (uint8_t *)dst + first, length);
-        } else {
-            store_block(n, sums, residual, dst, first, length);
-        }
+        n->body->add(&how, sums + first, residual ? rcnn_cpu_at(n->residual, residual, first) : NULL, length,
+                     rcnn_cpu_to(n->dst, dst, first));
     }
 }
