@@ -288,7 +288,20 @@ TEST(largest_of_any_type_and_nan_wins)
 
 /* ------------------------------------------------------------ mask_logit */
 
-/* Rows in chunks of a size, from a copy of those rows alone, are the masks of the whole. */
+/* Maps [count][H][W][..] in the order that DECONV makes them, [count][H/2][W/2][2][2][..]. */
+static void put_taps(const rcnn_tensor_desc *map, const char *src, int32_t count, char *taps)
+{
+    const size_t height = (size_t)map->dim[1], width = (size_t)map->dim[2];
+    const size_t pixel = (size_t)map->dim[3] * rcnn_cpu_element_bytes(map->dtype);
+    for (size_t line = 0; line < (size_t)count * height; line++) {
+        for (size_t x = 0; x < width; x++) {
+            const size_t block = line / 2 * (width / 2) + x / 2;
+            memcpy(taps + (4 * block + 2 * (line % 2) + x % 2) * pixel, src + (line * width + x) * pixel, pixel);
+        }
+    }
+}
+
+/* Rows in chunks of a size, from the taps of those rows alone, are the masks of the whole. */
 static void check_chunks(const one_op *t, one_op_run *whole, int32_t live, int32_t chunk)
 {
     const rcnn_value *src = &whole->values[t->op.input[0]], *dst = &whole->values[t->op.output[0]];
@@ -300,8 +313,8 @@ static void check_chunks(const one_op *t, one_op_run *whole, int32_t live, int32
     memset(whole->value[t->op.output[0]], 0xff, (size_t)live * dst_row);
     for (int32_t first = 0; first < live; first += chunk) {
         const int32_t count = live - first < chunk ? live - first : chunk;
-        memcpy(rows, (char *)whole->value[t->op.input[0]] + (size_t)first * src_row, (size_t)count * src_row);
-        CHECK_OK(rcnn_cpu_mask_logit_rows(whole->kernel, &args, rows, first, count, &err), err);
+        put_taps(&src->desc, (char *)whole->value[t->op.input[0]] + (size_t)first * src_row, count, rows);
+        CHECK_OK(rcnn_cpu_mask_logit_taps(whole->kernel, &args, rows, first, count, &err), err);
     }
     CHECK(memcmp(want, whole->value[t->op.output[0]], (size_t)live * dst_row) == 0);
     free(want);

@@ -54,9 +54,9 @@ static inline bool rcnn_cpu_is_chain(const rcnn_graph *graph, int32_t first)
 int32_t rcnn_cpu_mask_logit_channel(const rcnn_kernel *kernel, const rcnn_args *args, int32_t packed);
 rcnn_status rcnn_cpu_mask_logit_check(const rcnn_kernel *kernel, const rcnn_args *args, int32_t first, int32_t count,
                                       rcnn_error *err);
-/* Rows first .. first+count-1 of a MASK_LOGIT kernel's masks, from src [count][..]: those rows of its input alone, so
- * that the input can be made and used up chunk by chunk. INTERNAL for labels without a mask channel. */
-rcnn_status rcnn_cpu_mask_logit_rows(const rcnn_kernel *kernel, const rcnn_args *args, const void *src, int32_t first,
+/* Rows first .. first+count-1 of a MASK_LOGIT kernel's masks, from what DECONV makes of its source pixels, those rows alone:
+ * taps [count][H/2][W/2][2][2][channels]. INTERNAL for labels without a mask channel. */
+rcnn_status rcnn_cpu_mask_logit_taps(const rcnn_kernel *kernel, const rcnn_args *args, const void *taps, int32_t first,
                                      int32_t count, rcnn_error *err);
 
 #endif

@@ -100,11 +100,7 @@ const rcnn_product_body *rcnn_mask_product_choose(const rcnn_backend *backend, c
                                                   const rcnn_op *op)
 {
     const bool fits = op->w.kh == 2 && op->w.kw == 2 && op->w.in % RCNN_PRODUCT_CHANNELS == 0 && op->w.out % PANEL == 0;
-    const rcnn_dtype src = graph->values[op->input[0]].desc.dtype;
-    if (!fits) {
-        return NULL;
-    }
-    return src == RCNN_U8 ? rcnn_product_find(backend, src) : rcnn_product_choose(backend, src);
+    return fits ? rcnn_product_choose(backend, graph->values[op->input[0]].desc.dtype) : NULL;
 }
 
 /* Weights of the model are [in][out][2][2]. */

@@ -1,17 +1,14 @@
 /* DECONV and MASK_LOGIT as one kernel. Where oneDNN's product is the faster one, some RoIs at a time: the 28x28x256 features
- * between them, 0.8 MB a RoI in floats, never exist for all detections (321 MB at 400). */
+ * between them, 0.8 MB a RoI in floats, never exist for all detections (321 MB at 400), and never in the order of a map. */
 #include "backend/cpu/mask_tail.h"
 
 #include "backend/cpu/mask_product.h"
 #include "backend/cpu/onednn_conv.h"
 #include "base/memory.h"
 
-#define TAIL_ROWS 16 /* RoIs at a time, a count that DECONV is prepared for: its weights are packed once for so many */
-
 typedef struct tail_kernel {
     rcnn_kernel head;
     rcnn_kernel *deconv, *logit;
-    size_t deconv_scratch; /* the features between follow */
 } tail_kernel;
 
 int32_t rcnn_cpu_match_mask_tail(const rcnn_graph *graph, int32_t first)
@@ -25,12 +22,12 @@ int32_t rcnn_cpu_match_mask_tail(const rcnn_graph *graph, int32_t first)
 static rcnn_status tail_enqueue(rcnn_kernel *kernel, const rcnn_args *args, rcnn_error *err)
 {
     const tail_kernel *k = (const tail_kernel *)kernel;
-    void *features = (char *)args->scratch + k->deconv_scratch;
-    const int32_t live = rcnn_cpu_deconv_live_rows(k->deconv, args);
+    const int32_t live = rcnn_onednn_deconv_live_rows(k->deconv, args);
     for (int32_t first = 0, count; first < live; first += count) {
-        count = live - first < TAIL_ROWS ? live - first : TAIL_ROWS;
-        RCNN_TRY(rcnn_cpu_deconv_rows(k->deconv, args, first, count, features, args->scratch, err));
-        RCNN_TRY(rcnn_cpu_mask_logit_rows(k->logit, args, features, first, count, err));
+        const void *taps;
+        count = live - first < RCNN_ONEDNN_DECONV_ROWS ? live - first : RCNN_ONEDNN_DECONV_ROWS;
+        RCNN_TRY(rcnn_onednn_deconv_taps(k->deconv, args, first, count, &taps, err));
+        RCNN_TRY(rcnn_cpu_mask_logit_taps(k->logit, args, taps, first, count, err));
     }
     return RCNN_OK;
 }
@@ -50,12 +47,9 @@ static void tail_release(rcnn_kernel *kernel)
 static rcnn_status prepare(tail_kernel *k, rcnn_backend *backend, const rcnn_graph *graph, int32_t first,
                            size_t *scratch_bytes, rcnn_error *err)
 {
-    size_t deconv = 0, logit = 0;
-    RCNN_TRY(rcnn_cpu_prepare_deconv(backend, graph, &graph->ops[first], &k->deconv, &deconv, err));
-    RCNN_TRY(rcnn_cpu_prepare_mask_logit(backend, graph, &graph->ops[first + 1], &k->logit, &logit, err));
-    const size_t most = deconv > logit ? deconv : logit;
-    k->deconv_scratch = rcnn_aligned_size(most);
-    *scratch_bytes = k->deconv_scratch + TAIL_ROWS * rcnn_cpu_deconv_row_bytes(k->deconv);
+    size_t none;
+    RCNN_TRY(rcnn_cpu_prepare_deconv(backend, graph, &graph->ops[first], &k->deconv, scratch_bytes, err));
+    RCNN_TRY(rcnn_cpu_prepare_mask_logit(backend, graph, &graph->ops[first + 1], &k->logit, &none, err));
     return RCNN_OK;
 }
 

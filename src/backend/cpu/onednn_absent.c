@@ -78,25 +78,18 @@ rcnn_status rcnn_cpu_prepare_deconv(rcnn_backend *backend, const rcnn_graph *gra
 }
 
 /* Of a kernel that rcnn_cpu_prepare_deconv made: never called here. */
-rcnn_status rcnn_cpu_deconv_rows(const rcnn_kernel *kernel, const rcnn_args *args, int32_t first, int32_t count,
-                                 void *dst, void *scratch, rcnn_error *err)
+rcnn_status rcnn_onednn_deconv_taps(const rcnn_kernel *kernel, const rcnn_args *args, int32_t first, int32_t count,
+                                    const void **taps, rcnn_error *err)
 {
     (void)kernel;
     (void)args;
     (void)first;
     (void)count;
-    (void)dst;
-    (void)scratch;
+    *taps = NULL;
     return rcnn_fail(err, RCNN_ERR_INTERNAL, "cpu: " ABSENT);
 }
 
-size_t rcnn_cpu_deconv_row_bytes(const rcnn_kernel *kernel)
-{
-    (void)kernel;
-    return 0;
-}
-
-int32_t rcnn_cpu_deconv_live_rows(const rcnn_kernel *kernel, const rcnn_args *args)
+int32_t rcnn_onednn_deconv_live_rows(const rcnn_kernel *kernel, const rcnn_args *args)
 {
     (void)kernel;
     (void)args;

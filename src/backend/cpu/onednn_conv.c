@@ -8,10 +8,10 @@
  * Lines. A 1x1 convolution whose sums go through floats is prepared for as many lines of pixels as leave those floats in the
  * caches, and for the rest of the map: they are stored from there, and no map of floats is written to memory.
  *
- * DECONV 2x2 stride 2: every source pixel makes its own 2x2 block, so the op is a matrix product with the four taps as
- * columns. The two taps of one output line, times the output channels, are contiguous in NHWC: two batched products with
- * a strided dst, one for the even and one for the odd output lines, write in place with nothing to shuffle. oneDNN 2.6's
- * own deconvolution is 10 times slower on NHWC (docs/decisions/0001). */
+ * DECONV 2x2 stride 2: every source pixel makes its own 2x2 block, so the op is a 1x1 convolution with four times the outputs,
+ * "taps" [..][2][2][Co], which pixels of the result are put together from. The mask tail takes them as they are. oneDNN 2.6's own
+ * deconvolution is 10 times slower on NHWC, and its batched products, which could write in place, pack their weights for every
+ * line (docs/decisions/0001). */
 #include "backend/cpu/onednn_conv.h"
 
 #include <string.h>
@@ -21,14 +21,14 @@
 #include "backend/cpu/product.h"
 #include "base/memory.h"
 
-#define PARTS_MAX  2
 #define CHUNKS_MAX 3
+#define TAPS       4
 #define SUMS_BYTES (1u << 20) /* of the floats beside, for each thread */
 
-/* One prepared batch size; parts write different lines of dst. */
+/* One prepared batch size. */
 typedef struct chunk {
     int32_t rows;
-    onednn_call part[PARTS_MAX];
+    onednn_call call;
     onednn_weights *weights;
 } chunk;
 
@@ -42,18 +42,17 @@ typedef struct conv_kernel {
     bool lines;                             /* a row is a line of pixels, not a map      */
     int32_t row_count;                      /* dim[0], or lines of all maps              */
     onednn_numbers numbers;
+    int32_t height, width;           /* of a source map                           */
     size_t src_row, dst_row;         /* elements                                  */
     size_t src_element, dst_element; /* bytes                                     */
     size_t scratch_bytes;            /* of the primitives; the floats beside follow */
-    int32_t parts;
-    size_t dst_part;    /* elements from one part's dst to the next */
-    float *line_bias;   /* DECONV: the bias twice; owned */
-    float *line_scales; /* DECONV of integers: output scales twice; owned */
+    size_t float_bytes;              /* of those; DECONV: its taps follow         */
+    float *tap_arrays;               /* DECONV: [3][TAPS][Co] bias, scales of outputs and of weights; owned */
     int32_t chunk_count;
     chunk chunks[CHUNKS_MAX]; /* largest first */
 } conv_kernel;
 
-static const int32_t ROW_CHUNKS[CHUNKS_MAX] = {16, 4, 1};
+static const int32_t ROW_CHUNKS[CHUNKS_MAX] = {RCNN_ONEDNN_DECONV_ROWS, 4, 1};
 
 /* ------------------------------------------------------------- running */
 
@@ -70,16 +69,6 @@ static void copy_bytes(void *dst, const void *src, size_t count)
     }
 }
 
-static rcnn_status run_parts(const conv_kernel *k, const chunk *c, const void *src, void *dst, size_t element,
-                             void *scratch, rcnn_error *err)
-{
-    for (int32_t i = 0; i < k->parts; i++) {
-        void *part = (char *)dst + (size_t)i * k->dst_part * element;
-        RCNN_TRY(onednn_call_run(k->dnn, &c->part[i], src, part, scratch, k->where, err));
-    }
-    return RCNN_OK;
-}
-
 /* c->rows rows; residual NULL when there is none or dst holds it. */
 static rcnn_status run_chunk(const conv_kernel *k, const chunk *c, const void *src, const void *residual, void *dst,
                              void *scratch, rcnn_error *err)
@@ -88,14 +77,14 @@ static rcnn_status run_chunk(const conv_kernel *k, const chunk *c, const void *s
     const size_t count = (size_t)c->rows * k->dst_row;
     if (n->by_float) {
         float *sums = (float *)(void *)((char *)scratch + k->scratch_bytes);
-        RCNN_TRY(run_parts(k, c, src, sums, sizeof *sums, scratch, err));
+        RCNN_TRY(onednn_call_run(k->dnn, &c->call, src, sums, scratch, k->where, err));
         onednn_store(n, sums, n->has_residual && !residual ? dst : residual, dst, count);
         return RCNN_OK;
     }
     if (residual) {
         copy_bytes(dst, residual, count * k->dst_element);
     }
-    return run_parts(k, c, src, dst, k->dst_element, scratch, err);
+    return onednn_call_run(k->dnn, &c->call, src, dst, scratch, k->where, err);
 }
 
 static const void *element_at(const void *base, size_t index, size_t bytes)
@@ -139,14 +128,11 @@ static void conv_release(rcnn_kernel *kernel)
 {
     conv_kernel *k = (conv_kernel *)kernel;
     for (int32_t i = 0; i < k->chunk_count; i++) {
-        for (int32_t p = 0; p < PARTS_MAX; p++) {
-            onednn_call_free(&k->chunks[i].part[p]);
-        }
+        onednn_call_free(&k->chunks[i].call);
         onednn_weights_put(k->dnn, k->chunks[i].weights);
     }
     onednn_numbers_free(&k->numbers);
-    rcnn_free(k->line_scales);
-    rcnn_free(k->line_bias);
+    rcnn_free(k->tap_arrays);
     rcnn_free(k);
 }
 
@@ -236,7 +222,7 @@ static rcnn_status conv_bind(const conv_kernel *k, const rcnn_op *op, const_dnnl
     onednn_md_free(&plain);
     RCNN_TRY(status);
     const float *bias = k->numbers.integer ? k->numbers.bias : op->w.bias;
-    return onednn_call_make(k->dnn, pd, c->weights->data, bias, k->where, &c->part[0], err);
+    return onednn_call_make(k->dnn, pd, c->weights->data, bias, k->where, &c->call, err);
 }
 
 static rcnn_status conv_chunk(conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, chunk *c, rcnn_error *err)
@@ -250,82 +236,83 @@ static rcnn_status conv_chunk(conv_kernel *k, const rcnn_graph *graph, const rcn
 
 /* ------------------------------------------------------------- DECONV */
 
-/* src [rows*H, W, Ci] x weights [1, Ci, 2*Co] -> dst, every second line of [rows*2H, 2W, Co], as [rows*H, W, 2*Co]. */
-static dnnl_status_t deconv_tensors(const conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, int64_t rows,
-                                    onednn_tensors *t)
+static dnnl_status_t taps_tensors(const conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, int64_t rows,
+                                  onednn_tensors *t)
 {
-    const rcnn_tensor_desc *desc = &graph->values[op->input[0]].desc;
-    const int64_t lines = rows * desc->dim[1];
-    const int64_t w = desc->dim[2];
-    const int64_t in = op->w.in;
-    const int64_t two = 2 * (int64_t)op->w.out;
-    const int64_t src[3] = {lines, w, in};
-    const int64_t src_strides[3] = {w * in, in, 1};
-    const int64_t weights[3] = {1, in, two};
-    const int64_t weights_strides[3] = {in * two, two, 1};
-    const int64_t bias[3] = {1, 1, two};
-    const int64_t bias_strides[3] = {two, two, 1};
-    const int64_t dst[3] = {lines, w, two};
-    const int64_t dst_strides[3] = {2 * w * two, two, 1};
-    dnnl_status_t status = onednn_md_make_of(&t->src, onednn_type(k->numbers.src), 3, src, src_strides);
+    const rcnn_tensor_desc *src = &graph->values[op->input[0]].desc;
+    const rcnn_tensor_desc taps = {.dim = {0, src->dim[1], src->dim[2], TAPS * op->w.out}};
+    const int64_t weights[4] = {taps.dim[3], op->w.in, 1, 1};
+    const int64_t out = taps.dim[3];
+    const int64_t one = 1;
+    dnnl_status_t status = make_nhwc(k, &t->src, onednn_type(k->numbers.src), rows, src);
     if (status == dnnl_success) {
-        status = onednn_md_make_of(&t->weights, k->numbers.weights, 3, weights, weights_strides);
+        status = make_nhwc(k, &t->dst, k->numbers.written, rows, &taps);
     }
     if (status == dnnl_success) {
-        status = onednn_md_make(&t->bias, 3, bias, bias_strides);
+        status = onednn_md_make_of(&t->weights, k->numbers.weights, 4, weights, NULL);
     }
-    return status == dnnl_success ? onednn_md_make_of(&t->dst, k->numbers.written, 3, dst, dst_strides) : status;
+    return status == dnnl_success ? onednn_md_make(&t->bias, 1, &out, &one) : status;
 }
 
-static dnnl_status_t deconv_pd(const conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, int64_t rows,
-                               dnnl_primitive_desc_t *out)
+static dnnl_status_t taps_pd(const conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, int64_t rows,
+                             dnnl_primitive_desc_t *out)
 {
+    const onednn_window window = {.stride = {1, 1}};
+    const int64_t count = TAPS * (int64_t)op->w.out;
     onednn_tensors t;
     memset(&t, 0, sizeof t);
-    const onednn_epilogue epilogue = epilogue_of(k, k->line_scales, 2 * (int64_t)op->w.out, 1 << 2);
+    const onednn_epilogue epilogue = epilogue_of(k, k->tap_arrays + count, count, 1 << 1);
     dnnl_primitive_attr_t attr = onednn_attributes(&epilogue);
-    dnnl_status_t status = attr ? deconv_tensors(k, graph, op, rows, &t) : dnnl_out_of_memory;
+    dnnl_status_t status = attr ? taps_tensors(k, graph, op, rows, &t) : dnnl_out_of_memory;
     if (status == dnnl_success) {
-        status = onednn_matmul_pd(out, k->dnn->engine, &t, attr);
+        status = onednn_conv_pd(out, k->dnn->engine, &t, &window, attr);
     }
     dnnl_primitive_attr_destroy(attr);
     onednn_tensors_free(&t);
     return status;
 }
 
-/* The model's [Ci][Co][a][b] as [a][Ci][b][Co]: one matrix per output line a. */
-static rcnn_status deconv_weights(const conv_kernel *k, const rcnn_op *op, onednn_weights **out, rcnn_error *err)
+/* The model's [Ci][Co][a][b] as [a][b][Co][Ci]. */
+static rcnn_status taps_weights(const conv_kernel *k, const rcnn_op *op, onednn_md_ref wanted, onednn_weights **out,
+                                rcnn_error *err)
 {
     const int64_t in = op->w.in;
     const int64_t co = op->w.out;
-    const int64_t dims[4] = {2, in, 2, co};
-    const int64_t from_strides[4] = {2, 4 * co, 1, 4};
-    const int64_t to_strides[4] = {2 * in * co, 2 * co, co, 1};
+    const int64_t dims[4] = {2, 2, co, in};
+    const int64_t from_strides[4] = {2, 1, TAPS, TAPS * co};
+    const int64_t plain_strides[4] = {2 * co * in, co * in, in, 1};
+    const int64_t matrix_dims[4] = {TAPS * co, in, 1, 1};
+    const int64_t matrix_strides[4] = {in, 1, 1, 1};
     onednn_md from;
-    onednn_md to;
-    ONEDNN_TRY(onednn_md_make(&from, 4, dims, from_strides), k->where, "describing the weights", err);
-    dnnl_status_t made = onednn_md_make_of(&to, k->numbers.weights, 4, dims, to_strides);
-    const onednn_coding coding = {.scale = k->numbers.weight_scale, .count = co, .mask = 1 << 3};
+    onednn_md plain;
+    onednn_md matrix;
+    memset(&from, 0, sizeof from);
+    memset(&plain, 0, sizeof plain);
+    memset(&matrix, 0, sizeof matrix);
+    dnnl_status_t made = onednn_md_make(&from, 4, dims, from_strides);
+    made = made == dnnl_success ? onednn_md_make(&plain, 4, dims, plain_strides) : made;
+    made = made == dnnl_success ? onednn_md_make(&matrix, 4, matrix_dims, matrix_strides) : made;
     rcnn_status status = rcnn_from_dnnl(made, k->where, "describing the weights", err);
     if (status == RCNN_OK) {
-        status = onednn_weights_get(k->dnn, op->w.weights, onednn_md_view(&from), onednn_md_view(&to), &coding,
-                                    k->where, out, err);
-        onednn_md_free(&to);
+        const float *scales = k->numbers.integer ? k->tap_arrays + 2 * TAPS * co : NULL;
+        const onednn_coding coding = {.scale = scales, .count = TAPS * co, .mask = 1 << 0};
+        status = onednn_weights_get_matrix(k->dnn, op->w.weights, onednn_md_view(&from), onednn_md_view(&plain),
+                                           onednn_md_view(&matrix), wanted, &coding, k->where, out, err);
     }
     onednn_md_free(&from);
+    onednn_md_free(&plain);
+    onednn_md_free(&matrix);
     return status;
 }
 
-static rcnn_status deconv_chunk(conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, chunk *c, rcnn_error *err)
+static rcnn_status taps_chunk(conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, chunk *c, rcnn_error *err)
 {
-    RCNN_TRY(deconv_weights(k, op, &c->weights, err));
     dnnl_primitive_desc_t pd = NULL;
-    ONEDNN_TRY(deconv_pd(k, graph, op, c->rows, &pd), k->where, "describing the matrix product", err);
-    rcnn_status status = RCNN_OK;
-    for (int32_t i = 0; i < k->parts && status == RCNN_OK; i++) {
-        const size_t bytes = rcnn_cpu_element_bytes(k->numbers.integer ? RCNN_I8 : k->numbers.src);
-        const void *weights = element_at(c->weights->data, (size_t)i * (size_t)op->w.in * 2 * (size_t)op->w.out, bytes);
-        status = onednn_call_make(k->dnn, pd, weights, k->line_bias, k->where, &c->part[i], err);
+    ONEDNN_TRY(taps_pd(k, graph, op, c->rows, &pd), k->where, "describing the convolution", err);
+    rcnn_status status =
+        taps_weights(k, op, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), &c->weights, err);
+    if (status == RCNN_OK) {
+        status = onednn_call_make(k->dnn, pd, c->weights->data, k->tap_arrays, k->where, &c->call, err);
     }
     dnnl_primitive_desc_destroy(pd);
     return status;
@@ -336,7 +323,7 @@ static rcnn_status deconv_chunk(conv_kernel *k, const rcnn_graph *graph, const r
 /* Sizes that any count, or that of the op, can be cut into, largest first; 0 = none. */
 static void choose_chunks(const conv_kernel *k, int32_t rows[CHUNKS_MAX])
 {
-    if (k->rows != RCNN_NO_VALUE) {
+    if (k->rows != RCNN_NO_VALUE || k->tap_arrays) {
         memcpy(rows, ROW_CHUNKS, sizeof ROW_CHUNKS);
     } else if (k->lines) {
         const size_t most = (size_t)k->threads * SUMS_BYTES / (k->dst_row * sizeof(float));
@@ -384,11 +371,12 @@ static rcnn_status make_kernel(rcnn_backend *backend, const rcnn_graph *graph, c
     k->rows = op->rows;
     k->images = op->rows == RCNN_NO_VALUE ? 0 : graph->values[op->rows].desc.dim[0];
     k->row_count = src->dim[0];
+    k->height = src->dim[1];
+    k->width = src->dim[2];
     k->src_row = (size_t)src->dim[1] * (size_t)src->dim[2] * (size_t)src->dim[3];
     k->dst_row = (size_t)dst->dim[1] * (size_t)dst->dim[2] * (size_t)dst->dim[3];
     k->src_element = rcnn_cpu_element_bytes(src->dtype);
     k->dst_element = rcnn_cpu_element_bytes(dst->dtype);
-    k->parts = 1;
     rcnn_status status = onednn_numbers_make(backend, graph, op, k->where, &k->numbers, err);
     if (status != RCNN_OK) {
         conv_release(&k->head);
@@ -406,16 +394,15 @@ static rcnn_status finish(conv_kernel *k, rcnn_status status, rcnn_kernel **out,
     }
     size_t most = 0;
     for (int32_t i = 0; i < k->chunk_count; i++) {
-        for (int32_t p = 0; p < k->parts; p++) {
-            size_t bytes = k->chunks[i].part[p].scratch_bytes;
-            most = bytes > most ? bytes : most;
-        }
+        const size_t bytes = k->chunks[i].call.scratch_bytes;
+        most = bytes > most ? bytes : most;
     }
+    const size_t sums = k->chunk_count ? (size_t)k->chunks[0].rows * k->dst_row : 0;
+    const int32_t tap_rows = k->row_count < RCNN_ONEDNN_DECONV_ROWS ? k->row_count : RCNN_ONEDNN_DECONV_ROWS;
     k->scratch_bytes = rcnn_aligned_size(most);
-    *scratch_bytes = k->scratch_bytes;
-    if (k->numbers.by_float && k->chunk_count > 0) {
-        *scratch_bytes += (size_t)k->chunks[0].rows * k->dst_row * sizeof(float);
-    }
+    k->float_bytes = k->numbers.by_float ? rcnn_aligned_size(sums * sizeof(float)) : 0;
+    *scratch_bytes = k->scratch_bytes + k->float_bytes;
+    *scratch_bytes += k->tap_arrays ? (size_t)tap_rows * k->dst_row * k->dst_element : 0;
     *out = &k->head;
     return RCNN_OK;
 }
@@ -436,31 +423,74 @@ rcnn_status rcnn_onednn_prepare_conv(rcnn_backend *backend, const rcnn_graph *gr
     return finish(k, make_chunks(k, graph, op, conv_chunk, err), out, scratch_bytes);
 }
 
-static rcnn_status twice(const conv_kernel *k, const float *from, size_t count, float **out, rcnn_error *err)
+static void repeat(const float *from, size_t count, float *out)
 {
-    float *line = rcnn_malloc_aligned(2 * count * sizeof *line);
-    if (!line) {
-        return rcnn_fail(err, RCNN_ERR_MEMORY, "%s: out of memory", k->where);
+    for (size_t tap = 0; tap < TAPS; tap++) {
+        memcpy(out + tap * count, from, count * sizeof *out);
     }
-    memcpy(line, from, count * sizeof *line);
-    memcpy(line + count, from, count * sizeof *line);
-    *out = line;
-    return RCNN_OK;
 }
 
-static rcnn_status prepare_deconv(conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, rcnn_error *err)
+static rcnn_status prepare_taps(conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, rcnn_error *err)
 {
     if (op->w.kh != 2 || op->w.kw != 2) {
         return rcnn_fail(err, RCNN_ERR_UNSUPPORTED, "%s: want a 2x2 kernel", k->where);
     }
     const size_t count = (size_t)op->w.out;
-    k->parts = 2;
-    k->dst_part = (size_t)graph->values[op->output[0]].desc.dim[2] * count; /* one output line */
-    RCNN_TRY(twice(k, k->numbers.integer ? k->numbers.bias : op->w.bias, count, &k->line_bias, err));
-    if (k->numbers.integer) {
-        RCNN_TRY(twice(k, k->numbers.output_scale, count, &k->line_scales, err));
+    const onednn_numbers *n = &k->numbers;
+    k->tap_arrays = rcnn_malloc_aligned(3 * TAPS * count * sizeof *k->tap_arrays);
+    if (!k->tap_arrays) {
+        return rcnn_fail(err, RCNN_ERR_MEMORY, "%s: out of memory", k->where);
     }
-    return make_chunks(k, graph, op, deconv_chunk, err);
+    repeat(n->integer ? n->bias : op->w.bias, count, k->tap_arrays);
+    if (n->integer) {
+        repeat(n->output_scale, count, k->tap_arrays + TAPS * count);
+        repeat(n->weight_scale, count, k->tap_arrays + 2 * TAPS * count);
+    }
+    return make_chunks(k, graph, op, taps_chunk, err);
+}
+
+rcnn_status rcnn_onednn_deconv_taps(const rcnn_kernel *kernel, const rcnn_args *args, int32_t first, int32_t count,
+                                    const void **taps, rcnn_error *err)
+{
+    const conv_kernel *k = (const conv_kernel *)kernel;
+    const void *src = element_at(args->value[k->src], (size_t)first * k->src_row, k->src_element);
+    void *dst = (char *)args->scratch + k->scratch_bytes + k->float_bytes;
+    *taps = dst;
+    return run_rows(k, src, NULL, dst, count, args->scratch, err);
+}
+
+int32_t rcnn_onednn_deconv_live_rows(const rcnn_kernel *kernel, const rcnn_args *args)
+{
+    return live_rows((const conv_kernel *)kernel, args);
+}
+
+/* Both lines of the result that a line of source pixels makes, from its taps. */
+static void put_lines(const conv_kernel *k, int64_t line, const char *taps, char *dst)
+{
+    const size_t pair = 2 * (size_t)k->numbers.out * k->dst_element; /* neighbours in the result as in the taps */
+    const size_t from = (size_t)line * (size_t)k->width * 2;
+    for (size_t x = 0; x < (size_t)k->width; x++) {
+        const char *pixel = taps + (from + 2 * x) * pair;
+        memcpy(dst + (from + x) * pair, pixel, pair);
+        memcpy(dst + (from + (size_t)k->width + x) * pair, pixel + pair, pair);
+    }
+}
+
+static rcnn_status deconv_enqueue(rcnn_kernel *kernel, const rcnn_args *args, rcnn_error *err)
+{
+    const conv_kernel *k = (const conv_kernel *)kernel;
+    const int32_t live = live_rows(k, args);
+    for (int32_t first = 0, count; first < live; first += count) {
+        const void *taps;
+        count = live - first < RCNN_ONEDNN_DECONV_ROWS ? live - first : RCNN_ONEDNN_DECONV_ROWS;
+        RCNN_TRY(rcnn_onednn_deconv_taps(kernel, args, first, count, &taps, err));
+        char *dst = (char *)args->value[k->dst] + (size_t)first * k->dst_row * k->dst_element;
+#pragma omp parallel for schedule(static)
+        for (int64_t line = 0; line < (int64_t)count * k->height; line++) {
+            put_lines(k, line, taps, dst);
+        }
+    }
+    return RCNN_OK;
 }
 
 rcnn_status rcnn_cpu_prepare_deconv(rcnn_backend *backend, const rcnn_graph *graph, const rcnn_op *op,
@@ -468,26 +498,6 @@ rcnn_status rcnn_cpu_prepare_deconv(rcnn_backend *backend, const rcnn_graph *gra
 {
     conv_kernel *k;
     RCNN_TRY(make_kernel(backend, graph, op, &k, err));
-    return finish(k, prepare_deconv(k, graph, op, err), out, scratch_bytes);
-}
-
-/* ------------------------------------------------------------- DECONV in pieces */
-
-rcnn_status rcnn_cpu_deconv_rows(const rcnn_kernel *kernel, const rcnn_args *args, int32_t first, int32_t count,
-                                 void *dst, void *scratch, rcnn_error *err)
-{
-    const conv_kernel *k = (const conv_kernel *)kernel;
-    const void *src = element_at(args->value[k->src], (size_t)first * k->src_row, k->src_element);
-    return run_rows(k, src, NULL, dst, count, scratch, err);
-}
-
-size_t rcnn_cpu_deconv_row_bytes(const rcnn_kernel *kernel)
-{
-    const conv_kernel *k = (const conv_kernel *)kernel;
-    return k->dst_row * k->dst_element;
-}
-
-int32_t rcnn_cpu_deconv_live_rows(const rcnn_kernel *kernel, const rcnn_args *args)
-{
-    return live_rows((const conv_kernel *)kernel, args);
+    k->head.enqueue = deconv_enqueue;
+    return finish(k, prepare_taps(k, graph, op, err), out, scratch_bytes);
 }

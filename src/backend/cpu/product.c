@@ -23,12 +23,8 @@ static bool is_wanted(void)
 
 const rcnn_product_body *rcnn_product_choose(const rcnn_backend *backend, rcnn_dtype features)
 {
-    return features != RCNN_F32 && rcnn_onednn_has_amx() ? NULL : rcnn_product_find(backend, features);
-}
-
-const rcnn_product_body *rcnn_product_find(const rcnn_backend *backend, rcnn_dtype features)
-{
-    switch (is_wanted() ? features : RCNN_I32) {
+    const bool wanted = is_wanted() && !(features != RCNN_F32 && rcnn_onednn_has_amx());
+    switch (wanted ? features : RCNN_I32) {
 #if RCNN_CPU_BF16_BODY
     case RCNN_BF16:
         return if_there(backend, __builtin_cpu_supports("avx512bf16"), &rcnn_product_bf16);

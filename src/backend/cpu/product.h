@@ -73,8 +73,6 @@ extern const rcnn_product_body rcnn_product_vnni;   /* only with RCNN_CPU_VNNI_B
 /* The table for features of a type on this processor. NULL: there is none, or oneDNN's product is faster, as it is in BF16
  * and on bytes where it has AMX. */
 const rcnn_product_body *rcnn_product_choose(const rcnn_backend *backend, rcnn_dtype features);
-/* The same, with AMX too: for ops where what oneDNN does around its product costs more than AMX saves. */
-const rcnn_product_body *rcnn_product_find(const rcnn_backend *backend, rcnn_dtype features);
 
 /* Whether the rows of a CONV are its pixels: 1x1 of stride 1. */
 bool rcnn_product_is_point(const rcnn_op *op);
