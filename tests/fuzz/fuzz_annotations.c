@@ -4,9 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz.h"
 #include "rcnn/rcnn.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* A file may state images of 2^31 pixels; drawing costs by the column, so keep the search on small ones. */
 static int is_small(const rcnn_eval_truth *truth)

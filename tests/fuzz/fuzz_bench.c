@@ -9,17 +9,9 @@
 #include "bench_chart.h"
 #include "bench_html.h"
 #include "bench_out.h"
+#include "fuzz.h"
 
 #define ROWS_SHOWN_MAX 64 /* charts and tables grow with rows: keep the search quick */
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool condition)
-{
-    if (!condition) {
-        abort();
-    }
-}
 
 typedef struct buffer {
     char *data;

@@ -5,16 +5,8 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "fuzz.h"
 #include "model/activations.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool condition)
-{
-    if (!condition) {
-        abort();
-    }
-}
 
 static void check_model(const rcnn_model *model)
 {

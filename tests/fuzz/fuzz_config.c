@@ -7,20 +7,12 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "fuzz.h"
 #include "model/config.h"
 #include "model/mmdet_text.h"
 #include "model/native.h"
 
 #define LINES_MAX 64
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool condition)
-{
-    if (!condition) {
-        abort();
-    }
-}
 
 static void check_round_trip(const rcnn_config *config)
 {

@@ -7,12 +7,11 @@
 
 #include <zlib.h>
 
+#include "fuzz.h"
 #include "image/examine.h"
 #include "rcnn/rcnn.h"
 
 #define PNG_SIGNATURE_BYTES 8
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* What may go to a decoder on a device has the size that our own decoder finds. */
 static void examine(const uint8_t *data, size_t size, const rcnn_image_options *options, const rcnn_image *image)

@@ -3,11 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz.h"
 #include "model/convert.h"
 
 #define ELEMENTS_MAX ((size_t)1 << 21) /* of all tensors together; a shared storage would repeat the same reads */
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static volatile float sink;
 

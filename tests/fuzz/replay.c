@@ -9,14 +9,13 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "fuzz.h"
 
 #define ROUNDS         300u
 #define TIME_LIMIT_MS  5000
 #define FILE_BYTES_MAX (1 << 20)
 #define EDITS_MAX      8  /* changes in one mutation */
 #define INSERT_MAX     64 /* bytes one change may add */
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 typedef struct corpus_file {
     char *name;

@@ -5,7 +5,7 @@
 
 #include "backend/cpu/body.h"
 
-INLINE void add_as(rcnn_dtype a_type, rcnn_dtype b_type, rcnn_dtype dst_type, const rcnn_cpu_addends *how,
+INLINE void add_as(rcnn_dtype dst_type, rcnn_dtype a_type, rcnn_dtype b_type, const rcnn_cpu_addends *how,
                    const void *a, const void *b, size_t count, void *dst)
 {
     const lanes a_factor = spread(how->a_factor), b_factor = spread(how->b_factor), zero = spread(0);
@@ -22,20 +22,14 @@ INLINE void add_as(rcnn_dtype a_type, rcnn_dtype b_type, rcnn_dtype dst_type, co
     }
 }
 
-INLINE void add_to(rcnn_dtype dst_type, rcnn_dtype a_type, rcnn_dtype b_type, const rcnn_cpu_addends *how,
-                   const void *a, const void *b, size_t count, void *dst)
-{
-    add_as(a_type, b_type, dst_type, how, a, b, count, dst);
-}
-
 /* The types that networks have are constants for the compiler, all others are looked at vector by vector. */
 static void add(const rcnn_cpu_addends *how, const void *a, const void *b, size_t count, void *dst)
 {
     const rcnn_dtype x = how->a_type, y = how->b_type, z = how->dst_type;
     if (x == RCNN_F32 && !b) {
-        RCNN_CPU_BY_TYPE(z, add_to, RCNN_F32, RCNN_F32, how, a, NULL, count, dst)
+        RCNN_CPU_BY_TYPE(z, add_as, RCNN_F32, RCNN_F32, how, a, NULL, count, dst)
     } else if (x == RCNN_F32 && y == RCNN_BF16) {
-        RCNN_CPU_BY_TYPE(z, add_to, RCNN_F32, RCNN_BF16, how, a, b, count, dst)
+        RCNN_CPU_BY_TYPE(z, add_as, RCNN_F32, RCNN_BF16, how, a, b, count, dst)
     } else if (x == RCNN_F32 && y == RCNN_F32 && z == RCNN_F32) {
         add_as(RCNN_F32, RCNN_F32, RCNN_F32, how, a, b, count, dst);
     } else if (x == RCNN_BF16 && y == RCNN_BF16 && z == RCNN_BF16) {
@@ -43,9 +37,9 @@ static void add(const rcnn_cpu_addends *how, const void *a, const void *b, size_
     } else if (x == RCNN_I8 && y == RCNN_I8 && z == RCNN_I8) {
         add_as(RCNN_I8, RCNN_I8, RCNN_I8, how, a, b, count, dst);
     } else if (x == RCNN_BF16 && y == RCNN_I8 && z == RCNN_I8) {
-        add_as(RCNN_BF16, RCNN_I8, RCNN_I8, how, a, b, count, dst);
+        add_as(RCNN_I8, RCNN_BF16, RCNN_I8, how, a, b, count, dst);
     } else {
-        add_as(x, y, z, how, a, b, count, dst);
+        add_as(z, x, y, how, a, b, count, dst);
     }
 }
 

@@ -42,12 +42,13 @@ typedef struct conv_kernel {
     bool lines;                             /* a row is a line of pixels, not a map      */
     int32_t row_count;                      /* dim[0], or lines of all maps              */
     onednn_numbers numbers;
-    int32_t height, width;           /* of a source map                           */
-    size_t src_row, dst_row;         /* elements                                  */
-    size_t src_element, dst_element; /* bytes                                     */
-    size_t scratch_bytes;            /* of the primitives; the floats beside follow */
-    size_t float_bytes;              /* of those; DECONV: its taps follow         */
-    float *tap_arrays;               /* DECONV: [3][TAPS][Co] bias, scales of outputs and of weights; owned */
+    rcnn_tensor_desc src_map, dst_map;          /* of the convolution; dim[0] and, with `lines`, dim[1] vary */
+    const float *bias, *scales, *weight_scales; /* of its outputs; scales: integers only                   */
+    size_t src_row, dst_row;                    /* elements                                  */
+    size_t src_element, dst_element;            /* bytes                                     */
+    size_t scratch_bytes;                       /* of the primitives; the floats beside follow */
+    size_t float_bytes;                         /* of those; DECONV: its taps follow         */
+    float *tap_arrays; /* DECONV: [3][TAPS][Co] bias, scales of outputs and of weights; owned */
     int32_t chunk_count;
     chunk chunks[CHUNKS_MAX]; /* largest first */
 } conv_kernel;
@@ -163,14 +164,13 @@ static dnnl_status_t make_filter(onednn_md *out, const rcnn_op *op, dnnl_data_ty
     return onednn_md_make_of(out, type, 5 - skip, dims + skip, plain ? strides + skip : NULL);
 }
 
-static dnnl_status_t conv_tensors(const conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, int64_t rows,
-                                  onednn_tensors *t)
+static dnnl_status_t conv_tensors(const conv_kernel *k, const rcnn_op *op, int64_t rows, onednn_tensors *t)
 {
     const int64_t out = op->w.out;
     const int64_t one = 1;
-    dnnl_status_t status = make_nhwc(k, &t->src, onednn_type(k->numbers.src), rows, &graph->values[op->input[0]].desc);
+    dnnl_status_t status = make_nhwc(k, &t->src, onednn_type(k->numbers.src), rows, &k->src_map);
     if (status == dnnl_success) {
-        status = make_nhwc(k, &t->dst, k->numbers.written, rows, &graph->values[op->output[0]].desc);
+        status = make_nhwc(k, &t->dst, k->numbers.written, rows, &k->dst_map);
     }
     if (status == dnnl_success) {
         status = make_filter(&t->weights, op, k->numbers.weights, false);
@@ -179,10 +179,10 @@ static dnnl_status_t conv_tensors(const conv_kernel *k, const rcnn_graph *graph,
 }
 
 /* What follows the products; the residual and the ReLU are left to onednn_store where that comes. */
-static onednn_epilogue epilogue_of(const conv_kernel *k, const float *scales, int64_t count, int mask)
+static onednn_epilogue epilogue_of(const conv_kernel *k, const rcnn_op *op)
 {
     const onednn_numbers *n = &k->numbers;
-    onednn_epilogue e = {.scales = n->integer ? scales : NULL, .scale_count = count, .scale_mask = mask};
+    onednn_epilogue e = {.scales = k->scales, .scale_count = op->w.out, .scale_mask = 1 << 1}; /* dst [N,C,H,W] */
     e.relu = n->relu && !n->by_float;
     e.sum = n->has_residual && !n->by_float;
     e.sum_scale = n->residual_scale > 0 ? n->residual_scale / n->dst_scale : 1;
@@ -190,17 +190,16 @@ static onednn_epilogue epilogue_of(const conv_kernel *k, const float *scales, in
     return e;
 }
 
-static dnnl_status_t conv_pd(const conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, int64_t rows,
-                             dnnl_primitive_desc_t *out)
+static dnnl_status_t conv_pd(const conv_kernel *k, const rcnn_op *op, int64_t rows, dnnl_primitive_desc_t *out)
 {
     const int64_t stride = op->u.conv.stride;
     const int64_t pad = op->u.conv.pad;
     const onednn_window window = {.stride = {stride, stride}, .pad_begin = {pad, pad}, .pad_end = {pad, pad}};
     onednn_tensors t;
     memset(&t, 0, sizeof t);
-    const onednn_epilogue epilogue = epilogue_of(k, k->numbers.output_scale, op->w.out, 1 << 1); /* dst [N,C,H,W] */
+    const onednn_epilogue epilogue = epilogue_of(k, op);
     dnnl_primitive_attr_t attr = onednn_attributes(&epilogue);
-    dnnl_status_t status = attr ? conv_tensors(k, graph, op, rows, &t) : dnnl_out_of_memory;
+    dnnl_status_t status = attr ? conv_tensors(k, op, rows, &t) : dnnl_out_of_memory;
     if (status == dnnl_success) {
         status = onednn_conv_pd(out, k->dnn->engine, &t, &window, attr);
     }
@@ -209,75 +208,27 @@ static dnnl_status_t conv_pd(const conv_kernel *k, const rcnn_graph *graph, cons
     return status;
 }
 
-static rcnn_status conv_bind(const conv_kernel *k, const rcnn_op *op, const_dnnl_primitive_desc_t pd, chunk *c,
-                             rcnn_error *err)
+static rcnn_status conv_weights(const conv_kernel *k, const rcnn_op *op, onednn_md_ref wanted, onednn_weights **out,
+                                rcnn_error *err)
 {
     onednn_md plain;
     ONEDNN_TRY(make_filter(&plain, op, dnnl_f32, true), k->where, "describing the weights", err);
-    onednn_md_ref wanted = dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
     const int mask = op->u.conv.groups == 1 ? 1 << 0 : 1 << 0 | 1 << 1;
-    const onednn_coding coding = {.scale = k->numbers.weight_scale, .count = op->w.out, .mask = mask};
+    const onednn_coding coding = {.scale = k->weight_scales, .count = op->w.out, .mask = mask};
     rcnn_status status =
-        onednn_weights_get(k->dnn, op->w.weights, onednn_md_view(&plain), wanted, &coding, k->where, &c->weights, err);
+        onednn_weights_get(k->dnn, op->w.weights, onednn_md_view(&plain), wanted, &coding, k->where, out, err);
     onednn_md_free(&plain);
-    RCNN_TRY(status);
-    const float *bias = k->numbers.integer ? k->numbers.bias : op->w.bias;
-    return onednn_call_make(k->dnn, pd, c->weights->data, bias, k->where, &c->call, err);
-}
-
-static rcnn_status conv_chunk(conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, chunk *c, rcnn_error *err)
-{
-    dnnl_primitive_desc_t pd = NULL;
-    ONEDNN_TRY(conv_pd(k, graph, op, c->rows, &pd), k->where, "describing the convolution", err);
-    rcnn_status status = conv_bind(k, op, pd, c, err);
-    dnnl_primitive_desc_destroy(pd);
     return status;
 }
 
 /* ------------------------------------------------------------- DECONV */
-
-static dnnl_status_t taps_tensors(const conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, int64_t rows,
-                                  onednn_tensors *t)
-{
-    const rcnn_tensor_desc *src = &graph->values[op->input[0]].desc;
-    const rcnn_tensor_desc taps = {.dim = {0, src->dim[1], src->dim[2], TAPS * op->w.out}};
-    const int64_t weights[4] = {taps.dim[3], op->w.in, 1, 1};
-    const int64_t out = taps.dim[3];
-    const int64_t one = 1;
-    dnnl_status_t status = make_nhwc(k, &t->src, onednn_type(k->numbers.src), rows, src);
-    if (status == dnnl_success) {
-        status = make_nhwc(k, &t->dst, k->numbers.written, rows, &taps);
-    }
-    if (status == dnnl_success) {
-        status = onednn_md_make_of(&t->weights, k->numbers.weights, 4, weights, NULL);
-    }
-    return status == dnnl_success ? onednn_md_make(&t->bias, 1, &out, &one) : status;
-}
-
-static dnnl_status_t taps_pd(const conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, int64_t rows,
-                             dnnl_primitive_desc_t *out)
-{
-    const onednn_window window = {.stride = {1, 1}};
-    const int64_t count = TAPS * (int64_t)op->w.out;
-    onednn_tensors t;
-    memset(&t, 0, sizeof t);
-    const onednn_epilogue epilogue = epilogue_of(k, k->tap_arrays + count, count, 1 << 1);
-    dnnl_primitive_attr_t attr = onednn_attributes(&epilogue);
-    dnnl_status_t status = attr ? taps_tensors(k, graph, op, rows, &t) : dnnl_out_of_memory;
-    if (status == dnnl_success) {
-        status = onednn_conv_pd(out, k->dnn->engine, &t, &window, attr);
-    }
-    dnnl_primitive_attr_destroy(attr);
-    onednn_tensors_free(&t);
-    return status;
-}
 
 /* The model's [Ci][Co][a][b] as [a][b][Co][Ci]. */
 static rcnn_status taps_weights(const conv_kernel *k, const rcnn_op *op, onednn_md_ref wanted, onednn_weights **out,
                                 rcnn_error *err)
 {
     const int64_t in = op->w.in;
-    const int64_t co = op->w.out;
+    const int64_t co = op->w.out / TAPS;
     const int64_t dims[4] = {2, 2, co, in};
     const int64_t from_strides[4] = {2, 1, TAPS, TAPS * co};
     const int64_t plain_strides[4] = {2 * co * in, co * in, in, 1};
@@ -294,27 +245,13 @@ static rcnn_status taps_weights(const conv_kernel *k, const rcnn_op *op, onednn_
     made = made == dnnl_success ? onednn_md_make(&matrix, 4, matrix_dims, matrix_strides) : made;
     rcnn_status status = rcnn_from_dnnl(made, k->where, "describing the weights", err);
     if (status == RCNN_OK) {
-        const float *scales = k->numbers.integer ? k->tap_arrays + 2 * TAPS * co : NULL;
-        const onednn_coding coding = {.scale = scales, .count = TAPS * co, .mask = 1 << 0};
+        const onednn_coding coding = {.scale = k->weight_scales, .count = op->w.out, .mask = 1 << 0};
         status = onednn_weights_get_matrix(k->dnn, op->w.weights, onednn_md_view(&from), onednn_md_view(&plain),
                                            onednn_md_view(&matrix), wanted, &coding, k->where, out, err);
     }
     onednn_md_free(&from);
     onednn_md_free(&plain);
     onednn_md_free(&matrix);
-    return status;
-}
-
-static rcnn_status taps_chunk(conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, chunk *c, rcnn_error *err)
-{
-    dnnl_primitive_desc_t pd = NULL;
-    ONEDNN_TRY(taps_pd(k, graph, op, c->rows, &pd), k->where, "describing the convolution", err);
-    rcnn_status status =
-        taps_weights(k, op, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), &c->weights, err);
-    if (status == RCNN_OK) {
-        status = onednn_call_make(k->dnn, pd, c->weights->data, k->tap_arrays, k->where, &c->call, err);
-    }
-    dnnl_primitive_desc_destroy(pd);
     return status;
 }
 
@@ -334,11 +271,23 @@ static void choose_chunks(const conv_kernel *k, int32_t rows[CHUNKS_MAX])
     }
 }
 
-typedef rcnn_status (*make_chunk)(conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, chunk *c,
-                                  rcnn_error *err);
+typedef rcnn_status (*get_weights)(const conv_kernel *k, const rcnn_op *op, onednn_md_ref wanted, onednn_weights **out,
+                                   rcnn_error *err);
 
-static rcnn_status make_chunks(conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, make_chunk make,
-                               rcnn_error *err)
+static rcnn_status make_chunk(const conv_kernel *k, const rcnn_op *op, get_weights get, chunk *c, rcnn_error *err)
+{
+    dnnl_primitive_desc_t pd = NULL;
+    ONEDNN_TRY(conv_pd(k, op, c->rows, &pd), k->where, "describing the convolution", err);
+    rcnn_status status = get(k, op, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), &c->weights, err);
+    if (status == RCNN_OK) {
+        status = onednn_call_make(k->dnn, pd, c->weights->data, k->bias, k->where, &c->call, err);
+    }
+    dnnl_primitive_desc_destroy(pd);
+    return status;
+}
+
+/* op: a CONV, or what a DECONV is as one. */
+static rcnn_status make_chunks(conv_kernel *k, const rcnn_op *op, get_weights get, rcnn_error *err)
 {
     int32_t rows[CHUNKS_MAX] = {0};
     choose_chunks(k, rows);
@@ -346,7 +295,7 @@ static rcnn_status make_chunks(conv_kernel *k, const rcnn_graph *graph, const rc
         if (rows[i] > 0 && rows[i] <= k->row_count) {
             chunk *c = &k->chunks[k->chunk_count++];
             c->rows = rows[i];
-            RCNN_TRY(make(k, graph, op, c, err));
+            RCNN_TRY(make_chunk(k, op, get, c, err));
         }
     }
     return RCNN_OK;
@@ -371,8 +320,8 @@ static rcnn_status make_kernel(rcnn_backend *backend, const rcnn_graph *graph, c
     k->rows = op->rows;
     k->images = op->rows == RCNN_NO_VALUE ? 0 : graph->values[op->rows].desc.dim[0];
     k->row_count = src->dim[0];
-    k->height = src->dim[1];
-    k->width = src->dim[2];
+    k->src_map = *src;
+    k->dst_map = *dst;
     k->src_row = (size_t)src->dim[1] * (size_t)src->dim[2] * (size_t)src->dim[3];
     k->dst_row = (size_t)dst->dim[1] * (size_t)dst->dim[2] * (size_t)dst->dim[3];
     k->src_element = rcnn_cpu_element_bytes(src->dtype);
@@ -382,6 +331,9 @@ static rcnn_status make_kernel(rcnn_backend *backend, const rcnn_graph *graph, c
         conv_release(&k->head);
         return status;
     }
+    k->bias = k->numbers.integer ? k->numbers.bias : op->w.bias;
+    k->scales = k->numbers.output_scale;
+    k->weight_scales = k->numbers.weight_scale;
     *out = k;
     return RCNN_OK;
 }
@@ -414,39 +366,47 @@ rcnn_status rcnn_onednn_prepare_conv(rcnn_backend *backend, const rcnn_graph *gr
     RCNN_TRY(make_kernel(backend, graph, op, &k, err));
     k->residual = op->u.conv.residual ? op->input[1] : RCNN_NO_VALUE;
     if (k->numbers.by_float && k->rows == RCNN_NO_VALUE && rcnn_product_is_point(op)) {
-        const rcnn_tensor_desc *map = &graph->values[op->output[0]].desc;
+        const int32_t lines = k->dst_map.dim[1];
         k->lines = true;
-        k->row_count *= map->dim[1];
-        k->src_row /= (size_t)map->dim[1];
-        k->dst_row /= (size_t)map->dim[1];
+        k->row_count *= lines;
+        k->src_row /= (size_t)lines;
+        k->dst_row /= (size_t)lines;
     }
-    return finish(k, make_chunks(k, graph, op, conv_chunk, err), out, scratch_bytes);
+    return finish(k, make_chunks(k, op, conv_weights, err), out, scratch_bytes);
 }
 
-static void repeat(const float *from, size_t count, float *out)
+/* *array for each tap, in room [TAPS][count]. */
+static void repeat(const float **array, size_t count, float *room)
 {
     for (size_t tap = 0; tap < TAPS; tap++) {
-        memcpy(out + tap * count, from, count * sizeof *out);
+        memcpy(room + tap * count, *array, count * sizeof *room);
     }
+    *array = room;
 }
 
-static rcnn_status prepare_taps(conv_kernel *k, const rcnn_graph *graph, const rcnn_op *op, rcnn_error *err)
+static rcnn_status prepare_taps(conv_kernel *k, const rcnn_op *op, rcnn_error *err)
 {
     if (op->w.kh != 2 || op->w.kw != 2) {
         return rcnn_fail(err, RCNN_ERR_UNSUPPORTED, "%s: want a 2x2 kernel", k->where);
     }
     const size_t count = (size_t)op->w.out;
-    const onednn_numbers *n = &k->numbers;
     k->tap_arrays = rcnn_malloc_aligned(3 * TAPS * count * sizeof *k->tap_arrays);
     if (!k->tap_arrays) {
         return rcnn_fail(err, RCNN_ERR_MEMORY, "%s: out of memory", k->where);
     }
-    repeat(n->integer ? n->bias : op->w.bias, count, k->tap_arrays);
-    if (n->integer) {
-        repeat(n->output_scale, count, k->tap_arrays + TAPS * count);
-        repeat(n->weight_scale, count, k->tap_arrays + 2 * TAPS * count);
+    repeat(&k->bias, count, k->tap_arrays);
+    if (k->numbers.integer) {
+        repeat(&k->scales, count, k->tap_arrays + TAPS * count);
+        repeat(&k->weight_scales, count, k->tap_arrays + 2 * TAPS * count);
     }
-    return make_chunks(k, graph, op, taps_chunk, err);
+    rcnn_op conv = *op;
+    conv.w.out = TAPS * op->w.out;
+    conv.w.kh = conv.w.kw = 1;
+    conv.u.conv.stride = conv.u.conv.groups = 1;
+    conv.u.conv.pad = 0;
+    k->dst_map = k->src_map;
+    k->dst_map.dim[3] = conv.w.out;
+    return make_chunks(k, &conv, taps_weights, err);
 }
 
 rcnn_status rcnn_onednn_deconv_taps(const rcnn_kernel *kernel, const rcnn_args *args, int32_t first, int32_t count,
@@ -468,11 +428,11 @@ int32_t rcnn_onednn_deconv_live_rows(const rcnn_kernel *kernel, const rcnn_args 
 static void put_lines(const conv_kernel *k, int64_t line, const char *taps, char *dst)
 {
     const size_t pair = 2 * (size_t)k->numbers.out * k->dst_element; /* neighbours in the result as in the taps */
-    const size_t from = (size_t)line * (size_t)k->width * 2;
-    for (size_t x = 0; x < (size_t)k->width; x++) {
+    const size_t width = (size_t)k->src_map.dim[2], from = (size_t)line * width * 2;
+    for (size_t x = 0; x < width; x++) {
         const char *pixel = taps + (from + 2 * x) * pair;
         memcpy(dst + (from + x) * pair, pixel, pair);
-        memcpy(dst + (from + (size_t)k->width + x) * pair, pixel + pair, pair);
+        memcpy(dst + (from + width + x) * pair, pixel + pair, pair);
     }
 }
 
@@ -486,7 +446,7 @@ static rcnn_status deconv_enqueue(rcnn_kernel *kernel, const rcnn_args *args, rc
         RCNN_TRY(rcnn_onednn_deconv_taps(kernel, args, first, count, &taps, err));
         char *dst = (char *)args->value[k->dst] + (size_t)first * k->dst_row * k->dst_element;
 #pragma omp parallel for schedule(static)
-        for (int64_t line = 0; line < (int64_t)count * k->height; line++) {
+        for (int64_t line = 0; line < (int64_t)count * k->src_map.dim[1]; line++) {
             put_lines(k, line, taps, dst);
         }
     }
@@ -499,5 +459,5 @@ rcnn_status rcnn_cpu_prepare_deconv(rcnn_backend *backend, const rcnn_graph *gra
     conv_kernel *k;
     RCNN_TRY(make_kernel(backend, graph, op, &k, err));
     k->head.enqueue = deconv_enqueue;
-    return finish(k, prepare_taps(k, graph, op, err), out, scratch_bytes);
+    return finish(k, prepare_taps(k, op, err), out, scratch_bytes);
 }

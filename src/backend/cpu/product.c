@@ -23,7 +23,7 @@ static bool is_wanted(void)
 
 const rcnn_product_body *rcnn_product_choose(const rcnn_backend *backend, rcnn_dtype features)
 {
-    const bool wanted = is_wanted() && !(features != RCNN_F32 && rcnn_onednn_has_amx());
+    const bool wanted = is_wanted() && (features == RCNN_F32 || !rcnn_onednn_has_amx());
     switch (wanted ? features : RCNN_I32) {
 #if RCNN_CPU_BF16_BODY
     case RCNN_BF16:
